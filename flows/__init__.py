@@ -1,0 +1,1 @@
+"""Prefect flows: orchestration alone; the work is done by the library."""

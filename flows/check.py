@@ -1,0 +1,118 @@
+"""Fresh spot labels → agreement of the champion → Evidently report → decision → event."""
+
+import tempfile
+import time
+from pathlib import Path
+
+from prefect import flow
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+
+from flows.label import gate, keep
+from flows.steps import settings_with, show, step
+from influcoder.encoder import Encoder
+from influcoder.errors import ServiceError
+from influcoder.influence.teacher import TeacherSpec
+from influcoder.labelsets import LabelSet, plan_spot
+from influcoder.labelsets.build import build_label_set, read_corpora
+from influcoder.labelsets.publish import docs_link, load_manifest
+from influcoder.provenance import now
+from influcoder.registry import CHAMPION, EncoderVersion, Registry
+from influcoder.settings import Settings
+from influcoder.store import ObjectStore
+from monitoring.check import Check, event_payload, figures, headline, judge, measure, report_link, save_check
+from monitoring.decision import Verdict
+from monitoring.metrics import pairs_frame
+from monitoring.report import RenderedReport, agreement_report, send
+
+DRIFT_EVENT = "influcoder.drift"
+
+
+@flow(name="check")
+def check(encoder: str = CHAMPION, decoder: str | None = None, corpus: str | None = None) -> str:
+    """Compare an encoder with fresh exact influence, keep the record and return its id.
+
+    Args:
+        encoder: alias or number of the version to check.
+        decoder: the decoder in use now; from the settings unless given.
+        corpus: what the encoder is used on now; from the settings unless given.
+    """
+    settings = settings_with(decoder=decoder, corpus=corpus)
+    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    version = registry.version(encoder)
+    spec = load_manifest(store, version.label_set_id).identity.teacher.spec
+    spot = label_spot(settings, spec, store, _fresh_seed())
+    validation = gate(spot, settings.labels.strict)
+    keep(store, spot, validation)
+    record, rendered = compare(settings, registry, version, spot)
+    kept = save_check(store, record, rendered.html, rendered.json)
+    report(settings, store, version, kept, rendered)
+    if kept.verdict is Verdict.DRIFT:
+        resource = {"prefect.resource.id": f"influcoder.encoder.{version.version}"}
+        emit_event(DRIFT_EVENT, resource=resource, payload=event_payload(kept))
+    return kept.id
+
+
+@step(name="buy spot labels")
+def label_spot(settings: Settings, spec: TeacherSpec, store: ObjectStore, seed: int) -> LabelSet:
+    """Label a small fresh draw under the decoder as it is now."""
+    plan = plan_spot(*read_corpora(settings), settings.labels.spot, seed)
+    return build_label_set(settings, spec, plan, store)
+
+
+@step(name="compare with exact influence")
+def compare(
+    settings: Settings, registry: Registry, version: EncoderVersion, spot: LabelSet
+) -> tuple[Check, RenderedReport]:
+    """Measure the encoder and the untrained one, decide, and render the report."""
+    block = spot.block("report")
+    queries, candidates = [s.text for s in block.queries], [s.text for s in block.candidates]
+    with tempfile.TemporaryDirectory() as folder:
+        encoder = Encoder(str(registry.download(version, Path(folder))), settings.encoder.max_tokens)
+        found, scores = measure(encoder, block), encoder.scores(queries, candidates)
+    untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
+    evidence = registry.evidence(version)
+    record = Check(
+        encoder_version=version.version,
+        encoder_decoder=version.decoder_fingerprint,
+        decoder=spot.identity.teacher.decoder_fingerprint,
+        decoder_uri=spot.decoder_uri,
+        corpus_uri=settings.corpus,
+        spot_label_set=spot.id,
+        figures=figures(found),
+        untrained=figures(untrained),
+        judgement=judge(found, evidence, settings.drift),
+        created=now(),
+    )
+    hashes = ([s.hash for s in block.queries], [s.hash for s in block.candidates])
+    least = evidence.figures["encoder"]["rho"]["value"] - settings.drift.margin
+    rendered = agreement_report(
+        pairs_frame(*hashes, scores, block.labels),
+        evidence.frame(),
+        untrained.rho.value,
+        least,
+        {"encoder": version.version, "decoder": record.decoder[:16], "verdict": str(record.verdict)},
+    )
+    return record, rendered
+
+
+def report(settings: Settings, store: ObjectStore, version: EncoderVersion, kept: Check, rendered: RenderedReport) -> None:
+    """Show the decision; the Evidently UI may be away, the record in the store is what counts."""
+    links = {"Evidently report": report_link(store, kept), "MLflow version": version.url}
+    links["Data Docs"] = docs_link(store, kept.spot_label_set)
+    if settings.evidently_url:
+        try:
+            links["Evidently dashboard"] = send(settings.evidently_url, rendered)
+        except ServiceError as error:
+            links["Evidently UI is away"] = settings.evidently_url
+            print(error)
+    moved = "**The decoder is not the one that the encoder was distilled for.**" if kept.decoder_moved else ""
+    summary = f"# {kept.verdict}\n\n{headline(version, kept)}.\n\n{moved}"
+    rows = {"champion": kept.figures["rho"], "untrained": kept.untrained["rho"]}
+    show("check", summary, [{"encoder": name, **figure} for name, figure in rows.items()], links)
+    print(headline(version, kept))
+
+
+def _fresh_seed() -> int:
+    """A draw of its own for each run; a run that is tried again draws the same."""
+    return int(str(flow_run.id).replace("-", "")[:8], 16) if flow_run.id else time.time_ns() % 2**32

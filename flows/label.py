@@ -1,0 +1,77 @@
+"""Samples → influence features → Great Expectations → a label set version in S3."""
+
+from prefect import flow
+
+from flows.steps import settings_with, show, step
+from influcoder.influence.teacher import TeacherSpec
+from influcoder.labelsets import LabelSet, Manifest, Plan, load_label_set, plan_label_set
+from influcoder.labelsets.build import build_label_set, read_corpora
+from influcoder.labelsets.publish import docs_link, publish
+from influcoder.labelsets.validation import Validation, validate
+from influcoder.settings import Settings
+from influcoder.store import ObjectStore
+
+
+@flow(name="label")
+def label(
+    decoder: str | None = None, corpus: str | None = None, parent: str | None = None, spot: str | None = None
+) -> str:
+    """Publish a training label set and return its id.
+
+    Args:
+        decoder: the decoder checkpoint; from the settings unless given.
+        corpus: the pool of samples; from the settings unless given.
+        parent: id of the label set that this one continues.
+        spot: id of spot labels that become the report split, so that they are not paid for again.
+    """
+    settings = settings_with(decoder=decoder, corpus=corpus)
+    store = ObjectStore(settings.store)
+    plan = draw(settings, store, parent, spot)
+    label_set = compute(settings, settings.teacher, plan, store)
+    validation = gate(label_set, settings.labels.strict)
+    manifest = keep(store, label_set, validation)
+    report(store, manifest, validation)
+    return manifest.id
+
+
+@step(name="draw samples")
+def draw(settings: Settings, store: ObjectStore, parent: str | None, spot: str | None) -> Plan:
+    """Choose the samples to label."""
+    candidates, queries = read_corpora(settings)
+    entries = load_label_set(store, spot).entries if spot else ()
+    return plan_label_set(candidates, queries, settings.labels.budget, settings.labels.seed, parent, entries)
+
+
+@step(name="compute influence features")
+def compute(settings: Settings, spec: TeacherSpec, plan: Plan, store: ObjectStore) -> LabelSet:
+    """Label the samples; what is cached is not computed again."""
+    return build_label_set(settings, spec, plan, store)
+
+
+@step(name="great expectations")
+def gate(label_set: LabelSet, strict: bool) -> Validation:
+    """Refuse labels that break a rule."""
+    return validate(label_set, strict)
+
+
+@step(name="publish")
+def keep(store: ObjectStore, label_set: LabelSet, validation: Validation) -> Manifest:
+    """Make the label set visible, once."""
+    return publish(store, label_set, validation.docs)
+
+
+def report(store: ObjectStore, manifest: Manifest, validation: Validation) -> None:
+    """Show what was published."""
+    teacher = manifest.identity.teacher
+    table = [
+        {"split": split, **{f"{role} samples": manifest.count(split, role) for role in ("query", "candidate")}}
+        for split in dict.fromkeys(ref.split for ref in manifest.identity.samples)
+    ]
+    summary = (
+        f"# {manifest.identity.kind.capitalize()} label set `{manifest.id}`\n\n"
+        f"Decoder `{teacher.decoder_fingerprint[:16]}` ({manifest.decoder_uri}), teacher `{teacher.id}`.\n\n"
+        f"{validation.checked - len(validation.failures)} of {validation.checked} expectations hold; "
+        f"{len(manifest.quarantined)} samples have no label; "
+        f"the length limit cut {manifest.cut_share:.0%} of their tokens away.\n"
+    )
+    show("label-set", summary, table, {"Data Docs": docs_link(store, manifest.id)})

@@ -1,0 +1,54 @@
+"""A drift decision → labels for what is new → training from the champion → the gate → the alias."""
+
+import json
+
+from prefect import flow
+
+from flows.label import label
+from flows.promote import promote
+from flows.steps import settings_with, show, step
+from flows.train import train
+from influcoder.provenance import now
+from influcoder.registry import Registry
+from influcoder.store import ObjectStore
+from monitoring.check import load_check
+from monitoring.retraining import Answer, answer_of, is_answerable, save_answer
+
+
+@flow(name="retrain")
+def retrain(check_id: str) -> bool:
+    """Answer one drift decision, once; whether there is a new champion.
+
+    Args:
+        check_id: id of the check; everything else is read from the store, so that a doubled or late event
+            does no harm.
+    """
+    settings = settings_with()
+    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    decision = load_check(store, check_id)
+    refusal = is_answerable(decision, answer_of(store, check_id), settings.drift)
+    if refusal:
+        print(f"check {check_id} starts no retraining: {refusal}")
+        return False
+    champion = registry.version(decision.encoder_version)
+    labels = label(
+        decoder=decision.decoder_uri,
+        corpus=decision.corpus_uri,
+        parent=champion.label_set_id,
+        spot=decision.spot_label_set,
+    )
+    version = train(labels, start=champion.version)
+    promoted = promote(version)
+    answer = Answer(check_id=check_id, label_set=labels, version=version, promoted=promoted, created=now())
+    record(store, answer)
+    return promoted
+
+
+@step(name="record the answer")
+def record(store: ObjectStore, answer: Answer) -> None:
+    """Close the decision, so that no second retraining answers it."""
+    save_answer(store, answer)
+    summary = f"# Check `{answer.check_id}` is answered\n\nVersion {answer.version} " + (
+        "is the champion now." if answer.promoted else "did not pass the gate; the champion stays."
+    )
+    show("retraining", summary, [json.loads(answer.model_dump_json())], {})

@@ -1,0 +1,34 @@
+"""What all flows share: how a step is declared, and how a person is shown what happened."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from influcoder.settings import Settings, load_settings
+
+# Steps pass models and matrices, which must be neither hashed nor pickled.
+step = partial(task, cache_policy=NO_CACHE, persist_result=False)
+
+
+def settings_with(**overrides: Any) -> Settings:
+    """The settings, with the parameters that a deployment or a caller did give."""
+    return load_settings(**{name: value for name, value in overrides.items() if value is not None})
+
+
+def show(key: str, summary: str, table: Sequence[Mapping[str, Any]], links: Mapping[str, str]) -> None:
+    """Leave a summary, a table and links on the flow run's page.
+
+    Args:
+        key: prefix of the artifacts' keys; lower-case letters, digits and dashes.
+        summary: markdown.
+        table: rows of one shape.
+        links: address by the words to show for it.
+    """
+    create_markdown_artifact(summary, key=f"{key}-summary")
+    create_table_artifact([dict(row) for row in table], key=f"{key}-table")
+    for words, address in links.items():
+        create_link_artifact(address, link_text=words, key=f"{key}-{words.lower().replace(' ', '-')}")

@@ -1,0 +1,102 @@
+"""A label set version → a distilled encoder, measured, registered in MLflow as the challenger."""
+
+import tempfile
+from pathlib import Path
+
+from prefect import flow
+
+from flows.steps import settings_with, show, step
+from influcoder.agreement import Agreement
+from influcoder.encoder import Distilled, Encoder, distil
+from influcoder.encoder.card import describe, tags_of
+from influcoder.encoder.plots import agreement_figure, history_figure
+from influcoder.errors import StoreError
+from influcoder.labelsets import LabelSet, latest, load_label_set
+from influcoder.labelsets.publish import load_manifest
+from influcoder.registry import EncoderVersion, Evidence, Registry
+from influcoder.settings import Settings
+from influcoder.store import ObjectStore
+from monitoring.check import figures, measure
+from monitoring.metrics import pairs_frame
+
+
+@flow(name="train")
+def train(label_set: str | None = None, start: str = "base") -> str:
+    """Distil an encoder, make it the challenger and return its version.
+
+    Args:
+        label_set: id of the label set; the latest one unless given.
+        start: `base` for the untrained encoder, else the alias or number of the version to go on from.
+    """
+    settings = settings_with()
+    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    labels = load(store, label_set)
+    with registry.run(f"distil from {labels.id}", {"labelset.id": labels.id}) as run_id:
+        distilled = fit(settings, registry, labels, start)
+        version = register(settings, store, registry, labels, distilled)
+    report(registry, version, run_id)
+    return version.version
+
+
+@step(name="load label set")
+def load(store: ObjectStore, label_set: str | None) -> LabelSet:
+    """Read the labels, checksums verified."""
+    found = label_set or latest(store)
+    if found is None:
+        raise StoreError("there is no label set yet.", "Run: influcoder label")
+    return load_label_set(store, found)
+
+
+@step(name="distil")
+def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str) -> Distilled:
+    """Train until the selection split stops getting better; every epoch is logged."""
+    registry.log_label_set(labels.id, ObjectStore(settings.store).uri(f"labelsets/{labels.id}/"))
+    registry.log_params({**settings.encoder.model_dump(), "start": start})
+    with tempfile.TemporaryDirectory() as folder:
+        encoder = starting_point(settings, registry, start, Path(folder))
+        return distil(encoder, labels, settings.encoder, lambda epoch, values: registry.log_metrics(values, epoch))
+
+
+@step(name="measure and register")
+def register(
+    settings: Settings, store: ObjectStore, registry: Registry, labels: LabelSet, distilled: Distilled
+) -> EncoderVersion:
+    """Measure on the report split, which nothing was chosen by, and register what was measured."""
+    block = labels.block("report")
+    found = measure(distilled.encoder, block)
+    untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
+    registry.log_evidence(evidence(distilled, labels, found, untrained))
+    registry.log_metrics({f"report.{name}": interval.value for name, interval in found.figures().items()})
+    registry.log_figure(history_figure(distilled.history), "training.png")
+    registry.log_figure(agreement_figure({"this encoder": found, "untrained encoder": untrained}), "agreement.png")
+    manifest = load_manifest(store, labels.id)
+    with tempfile.TemporaryDirectory() as folder:
+        saved = distilled.encoder.save(Path(folder, "encoder"))
+        tags = tags_of(manifest, found, untrained)
+        description = describe(manifest, distilled, found, untrained)
+        return registry.register(saved, distilled.encoder.dimensions, tags, description)
+
+
+def starting_point(settings: Settings, registry: Registry, start: str, folder: Path) -> Encoder:
+    """The encoder that training begins with."""
+    if start == "base":
+        return Encoder(settings.encoder.base, settings.encoder.max_tokens)
+    return Encoder(str(registry.download(registry.version(start), folder)), settings.encoder.max_tokens)
+
+
+def evidence(distilled: Distilled, labels: LabelSet, found: Agreement, untrained: Agreement) -> Evidence:
+    """What later checks compare with."""
+    block = labels.block("report")
+    queries, candidates = ([sample.hash for sample in role] for role in (block.queries, block.candidates))
+    scores = distilled.encoder.scores([s.text for s in block.queries], [s.text for s in block.candidates])
+    pairs = pairs_frame(queries, candidates, scores, block.labels)
+    both = {"encoder": figures(found), "untrained": figures(untrained)}
+    return Evidence(both, found.per_query, pairs.to_dict("list"))
+
+
+def report(registry: Registry, version: EncoderVersion, run_id: str) -> None:
+    """Show what was registered."""
+    names = ("agreement.rho", "agreement.lo", "agreement.hi", "agreement.untrained", "labelset.id", "decoder.fingerprint")
+    table = [{"tag": name, "value": version.tags[name]} for name in names]
+    summary = f"# Encoder version {version.version} is the challenger\n\nRun `influcoder promote` to hold it against the gate."
+    show("encoder", summary, table, {"MLflow version": version.url, "MLflow run": registry.run_url(run_id)})

@@ -1,0 +1,135 @@
+"""The agreement check: a champion against fresh exact influence, and the record that is kept of it."""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from influcoder.agreement import Agreement, agreement
+from influcoder.encoder import Encoder
+from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.labelsets import Block
+from influcoder.registry import EncoderVersion, Evidence
+from influcoder.settings import DriftSettings
+from influcoder.store import ObjectStore, sha256
+from monitoring.decision import Judgement, Verdict, judge_drift
+
+
+class Check(BaseModel):
+    """What one check found; the truth that reports, dashboards and events are made from.
+
+    Args:
+        id: hash of the rest; the only thing an event carries.
+        encoder_version: the version that was checked.
+        encoder_decoder: fingerprint of the decoder that the encoder was distilled for.
+        decoder: fingerprint of the decoder in use now.
+        decoder_uri: where that was loaded from.
+        corpus_uri: what the spot samples were drawn from.
+        spot_label_set: id of the spot labels.
+        figures: value, lo, hi and queries of every figure of the encoder.
+        untrained: the same of the untrained encoder.
+        judgement: the decision and its evidence.
+        created: UTC time, ISO 8601.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = ""
+    encoder_version: str
+    encoder_decoder: str
+    decoder: str
+    decoder_uri: str
+    corpus_uri: str
+    spot_label_set: str
+    figures: dict[str, dict[str, float]]
+    untrained: dict[str, dict[str, float]]
+    judgement: Judgement
+    created: str
+
+    def with_id(self) -> "Check":
+        """The same record under the id that its content stands for."""
+        content = self.model_dump(mode="json", exclude={"id"})
+        return self.model_copy(update={"id": sha256(json.dumps(content, sort_keys=True).encode())[:20]})
+
+    @property
+    def verdict(self) -> Verdict:
+        """The outcome."""
+        return self.judgement.verdict
+
+    @property
+    def decoder_moved(self) -> bool:
+        """Whether the decoder in use is not the one that the encoder was distilled for."""
+        return self.decoder != self.encoder_decoder
+
+
+def measure(encoder: Encoder, block: Block) -> Agreement:
+    """Agreement of an encoder with the labels of a block."""
+    scores = encoder.scores([s.text for s in block.queries], [s.text for s in block.candidates])
+    return agreement(scores, block.labels)
+
+
+def figures(found: Agreement) -> dict[str, dict[str, float]]:
+    """An agreement as plain numbers."""
+    return {
+        name: {"value": interval.value, "lo": interval.lo, "hi": interval.hi, "queries": interval.queries}
+        for name, interval in found.figures().items()
+    }
+
+
+def judge(found: Agreement, evidence: Evidence, settings: DriftSettings) -> Judgement:
+    """The decision about an encoder, from spot labels now and its evidence at promotion."""
+    return judge_drift(found.per_query, evidence.per_query, settings.margin, settings.min_queries)
+
+
+def save_check(store: ObjectStore, check: Check, report_html: bytes, report_json: bytes) -> Check:
+    """Keep a check and its report; the record is written last and once."""
+    kept = check.with_id()
+    store.put(f"checks/{kept.id}/report.html", report_html, "text/html")
+    store.put(f"checks/{kept.id}/report.json", report_json, "application/json")
+    try:
+        store.create(f"checks/{kept.id}/check.json", kept.model_dump_json(indent=1).encode())
+    except AlreadyExistsError:
+        pass
+    return kept
+
+
+def load_check(store: ObjectStore, check_id: str) -> Check:
+    """A check by its id.
+
+    Raises:
+        IntegrityError: there is none, or it was changed since.
+    """
+    key = f"checks/{check_id}/check.json"
+    try:
+        check = Check.model_validate_json(store.get(key))
+    except ValidationError as error:
+        raise IntegrityError(f"{store.uri(key)} is no check.") from error
+    if check.with_id().id != check_id:
+        raise IntegrityError(f"{store.uri(key)} was changed after it was written.")
+    return check
+
+
+def checks(store: ObjectStore) -> list[Check]:
+    """Every check in the store, oldest first."""
+    ids = [key.split("/")[1] for key in store.keys("checks/") if key.endswith("/check.json")]
+    return sorted((load_check(store, check_id) for check_id in ids), key=lambda check: check.created)
+
+
+def report_link(store: ObjectStore, check: Check) -> str:
+    """A signed URL of a check's report."""
+    return store.link(f"checks/{check.id}/report.html")
+
+
+def event_payload(check: Check) -> dict[str, Any]:
+    """What an event carries: the id, and figures for the people who read it; the truth is in the store."""
+    rho = check.figures["rho"]
+    return {"check_id": check.id, "verdict": str(check.verdict), "rho": round(rho["value"], 4), "encoder": check.encoder_version}
+
+
+def headline(found: EncoderVersion, check: Check) -> str:
+    """One sentence about a check."""
+    rho = check.figures["rho"]
+    return (
+        f"encoder {found.version}: {check.verdict}, agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}] "
+        f"over {rho['queries']:.0f} queries; {check.judgement.reason}"
+    )

@@ -1,0 +1,57 @@
+"""The promotion gate: a challenger must earn the champion's place on labels that neither was trained on."""
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from influcoder.agreement import Agreement, Interval, paired_difference
+
+
+class GateResult(BaseModel):
+    """Whether a challenger may become champion, and on what evidence.
+
+    Args:
+        passed: the outcome; missing evidence never passes.
+        reasons: one sentence a rule, in the order they were tried.
+        over_floor: challenger's mean per-query ρ minus the untrained encoder's, as value, lo, hi.
+        over_champion: the same against the champion; None where there is none.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    passed: bool
+    reasons: tuple[str, ...]
+    over_floor: tuple[float, float, float]
+    over_champion: tuple[float, float, float] | None = None
+
+
+def judge_challenger(challenger: Agreement, untrained: Agreement, champion: Agreement | None, margin: float) -> GateResult:
+    """Hold a challenger against the floor and against the champion, on the same queries.
+
+    It passes where it is above the untrained encoder beyond chance and, if there is a champion, where the
+    interval of its paired difference to it lies above minus the margin (non-inferiority).
+
+    Args:
+        challenger: its agreement on the report split.
+        untrained: the untrained encoder's, on the same queries and candidates.
+        champion: the present champion's; None where there is none.
+        margin: how much worse than the champion is still accepted.
+    """
+    floor = paired_difference(challenger.per_query, untrained.per_query)
+    rules = [(floor.lo > 0, f"over the untrained encoder {_words(floor)}; needs more than 0")]
+    gain = None
+    if champion is not None:
+        gain = paired_difference(challenger.per_query, champion.per_query)
+        rules.append((gain.lo > -margin, f"over the champion {_words(gain)}; needs more than {-margin:+.3f}"))
+    passed = all(bool(holds) for holds, _ in rules)
+    reasons = tuple(f"{'passed' if holds else 'failed'}: {words}" for holds, words in rules)
+    return GateResult(
+        passed=passed, reasons=reasons, over_floor=_triple(floor), over_champion=None if gain is None else _triple(gain)
+    )
+
+
+def _words(interval: Interval) -> str:
+    return f"by {interval.value:+.3f} [{interval.lo:+.3f}, {interval.hi:+.3f}]"
+
+
+def _triple(interval: Interval) -> tuple[float, float, float]:
+    return tuple(float(np.nan_to_num(v, nan=-1.0)) for v in (interval.value, interval.lo, interval.hi))  # type: ignore[return-value]

@@ -1,0 +1,67 @@
+"""Rank agreement as Evidently metrics, over a table of pairs: `query`, `candidate`, `score`, `label`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from evidently import Dataset
+from evidently.core.metric_types import SingleValue, SingleValueCalculation, SingleValueMetric
+
+from influcoder.agreement import Agreement, agreement
+
+FIGURES: dict[str, tuple[str, Callable[[Agreement], float]]] = {
+    "rho": ("Agreement: mean per-query Spearman ρ", lambda found: found.rho.value),
+    "rho_lo": ("Agreement: lower end of the 95 % interval", lambda found: found.rho.lo),
+    "rho_hi": ("Agreement: upper end of the 95 % interval", lambda found: found.rho.hi),
+    "aggregated_rho": ("Spearman ρ of the candidates' means over queries", lambda found: found.aggregated_rho.value),
+    "tau": ("Mean per-query Kendall τ-b", lambda found: found.tau.value),
+    "precision": ("Precision of the most influential candidates", lambda found: found.precision.value),
+    "ndcg": ("NDCG of the most influential candidates", lambda found: found.ndcg.value),
+}
+
+
+def pairs_frame(queries: list[str], candidates: list[str], scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """A row for each pair, from matrices of shape (queries, candidates)."""
+    return pd.DataFrame(
+        {
+            "query": np.repeat(queries, len(candidates)),
+            "candidate": np.tile(candidates, len(queries)),
+            "score": scores.ravel().astype(float),
+            "label": labels.ravel().astype(float),
+        }
+    )
+
+
+def matrices(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels of a table of pairs, each of shape (queries, candidates)."""
+    wide = frame.pivot(index="query", columns="candidate", values=["score", "label"])
+    return wide["score"].to_numpy(float), wide["label"].to_numpy(float)
+
+
+class RankAgreement(SingleValueMetric):
+    """A figure of rank agreement between scores and exact influence.
+
+    Args:
+        figure: a key of `FIGURES`, such as `rho`.
+    """
+
+    figure: str = "rho"
+
+
+class RankAgreementCalculation(SingleValueCalculation[RankAgreement]):
+    """Computes `RankAgreement`."""
+
+    def display_name(self) -> str:
+        """The figure's name in words."""
+        return FIGURES[self.metric.figure][0]
+
+    def calculate(
+        self, context: Any, current_data: Dataset, reference_data: Dataset | None
+    ) -> tuple[SingleValue, SingleValue | None]:
+        """The figure on the current pairs, and on the reference pairs where there are any."""
+        current = self.result(self._value(current_data))
+        return current, None if reference_data is None else self.result(self._value(reference_data))
+
+    def _value(self, data: Dataset) -> float:
+        return float(FIGURES[self.metric.figure][1](agreement(*matrices(data.as_dataframe()))))

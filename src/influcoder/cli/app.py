@@ -1,0 +1,201 @@
+"""The command line. Every command is a few lines over the library or a flow; heavy imports come late."""
+
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from influcoder.cli.stack import SERVERS, Stack
+from influcoder.errors import InflucoderError, ServiceError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+console = Console(highlight=False)
+STACKS = Path(".influcoder")
+
+Decoder = Annotated[str | None, typer.Option(help="decoder checkpoint: a directory, .gguf, package:NAME, hf:NAME")]
+Corpus = Annotated[str | None, typer.Option(help="pool of samples: docs:PACKAGES, .jsonl, .parquet, hf:NAME")]
+
+
+@app.callback()
+def root(
+    stack: Annotated[str, typer.Option(help="which local stack to talk to, `.influcoder/NAME`", envvar="INFLUCODER_STACK")] = "local",
+) -> None:
+    """Data attribution for language models that is cheap, and checked.
+
+    Labels are exact influence; an encoder is distilled from them; a scheduled check says whether it is still right.
+
+    Example: `influcoder up && influcoder label && influcoder train && influcoder promote && influcoder check`
+    """
+    os.environ["INFLUCODER_STACK"] = stack
+    for name, value in Stack(STACKS / stack).environment().items():
+        os.environ.setdefault(name, value)
+
+
+@app.command()
+def up(
+    s3_port: Annotated[int | None, typer.Option(help="a free port unless given")] = None,
+    mlflow_port: Annotated[int | None, typer.Option(help="a free port unless given")] = None,
+    prefect_port: Annotated[int | None, typer.Option(help="a free port unless given")] = None,
+    evidently_port: Annotated[int | None, typer.Option(help="a free port unless given")] = None,
+) -> None:
+    """Start S3, MLflow, Prefect with a worker and the Evidently UI on loopback, and deploy the flows.
+
+    Example: `influcoder up --mlflow-port 5000`
+    """
+    from influcoder.cli.deploy import deploy
+
+    ports = dict(zip(SERVERS, (s3_port, mlflow_port, prefect_port, evidently_port), strict=True))
+    stack = current_stack()
+    stack.start({name: port for name, port in ports.items() if port}, console.print)
+    deploy(stack)
+    console.print("The flows are deployed. Stop the stack with: influcoder down")
+
+
+@app.command()
+def down() -> None:
+    """Stop the local stack; what it stored stays. Example: `influcoder down`"""
+    console.print("stopped" if current_stack().stop() else "no stack is running")
+
+
+@app.command()
+def demo(keep: Annotated[bool, typer.Option(help="leave the servers running", envvar="KEEP")] = False) -> None:
+    """Run the whole loop on a real decoder: label, train, promote, check, a real change, retrain, attribute.
+
+    Example: `influcoder demo --keep`
+    """
+    from influcoder.cli.demo import Demo
+
+    Demo(STACKS / "demo", console).run(keep)
+
+
+@app.command()
+def label(decoder: Decoder = None, corpus: Corpus = None) -> None:
+    """Publish a label set version: exact influence of a sample of the corpus.
+
+    Example: `influcoder label --corpus pool.jsonl --decoder ./checkpoint`
+    """
+    from flows.label import label as flow
+
+    console.print(f"label set {flow(decoder, corpus)}")
+
+
+@app.command()
+def train(
+    label_set: Annotated[str | None, typer.Option(help="id of a label set; the latest unless given")] = None,
+    start: Annotated[str, typer.Option(help="`base`, or the version to go on from, such as `champion`")] = "base",
+) -> None:
+    """Distil an encoder from a label set and register it as the challenger.
+
+    Example: `influcoder train --start champion`
+    """
+    from flows.train import train as flow
+
+    console.print(f"encoder version {flow(label_set, start)} is the challenger")
+
+
+@app.command()
+def promote(version: Annotated[str, typer.Option(help="alias or number")] = "challenger") -> None:
+    """Hold a version against the gate and make it the champion where it passes.
+
+    Example: `influcoder promote --version 3`
+    """
+    from flows.promote import promote as flow
+
+    if not flow(version):
+        raise InflucoderError("the version did not pass the gate.", "Its tags in MLflow say why; the champion stays.")
+    console.print("the version is the champion")
+
+
+@app.command()
+def check(
+    encoder: Annotated[str, typer.Option(help="alias or number")] = "champion",
+    decoder: Decoder = None,
+    corpus: Corpus = None,
+) -> None:
+    """Compare the champion with fresh exact influence and decide: ok, warn, drift or insufficient.
+
+    Example: `influcoder check --decoder ./checkpoint-2000`
+    """
+    from flows.check import check as flow
+
+    console.print(f"check {flow(encoder, decoder, corpus)}")
+
+
+@app.command()
+def retrain(check_id: Annotated[str, typer.Argument(help="id of a check whose verdict is drift")]) -> None:
+    """Answer a drift decision: label what is new, train from the champion, gate, promote.
+
+    Example: `influcoder retrain 0f3a…`
+    """
+    from flows.retrain import retrain as flow
+
+    console.print("there is a new champion" if flow(check_id) else "the champion stays")
+
+
+@app.command()
+def attribute(
+    answer: Annotated[str | None, typer.Option(help="what the decoder said; generated from the prompt unless given")] = None,
+    prompt: Annotated[str, typer.Option(help="what the decoder was asked")] = "",
+    k: Annotated[int, typer.Option(min=1, help="how many samples to show")] = 10,
+    verify: Annotated[bool, typer.Option(help="compute exact influence of the samples shown")] = False,
+    decoder: Decoder = None,
+    corpus: Corpus = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a table")] = False,
+) -> None:
+    """Say which samples of the corpus drove an output most.
+
+    Example: `influcoder attribute --prompt "What does numpy.linalg.svd do?" --verify`
+    """
+    from influcoder.cli.answer import answer_of, table
+
+    found = answer_of(prompt, answer, k, verify, decoder, corpus)
+    for line in found.warnings:
+        Console(stderr=True).print(f"[yellow]warning[/yellow]: {line}")
+    if as_json:
+        for row in found.rows():
+            print(json.dumps(row, ensure_ascii=False))
+        return
+    console.print(table(found))
+
+
+@app.command()
+def status() -> None:
+    """Decoder, champion, its labels, last check, next scheduled run, and what is wrong, on one screen.
+
+    Example: `influcoder status`
+    """
+    from influcoder.cli.status import gather
+
+    console.print(gather(current_stack()))
+
+
+def current_stack() -> Stack:
+    """The stack that `--stack` or `$INFLUCODER_STACK` names."""
+    return Stack(STACKS / os.environ.get("INFLUCODER_STACK", "local"))
+
+
+def main() -> None:
+    """Run a command; errors that a user can mend are one line."""
+    try:
+        app()
+    except InflucoderError as error:
+        fail(str(error))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        fail(f"the disk is full: {error.filename or 'no space left'}. Free space, then run the same command again.")
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        fail(str(ServiceError(f"Prefect at {os.environ.get('PREFECT_API_URL')} does not answer.", "Run: influcoder up")))
+
+
+def fail(message: str) -> None:
+    """Say what went wrong, without a traceback, and end with code 1."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error[/red]: {message}")
+    sys.exit(1)

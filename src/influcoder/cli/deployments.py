@@ -1,0 +1,76 @@
+"""Run deployments through the worker and follow them, as the demo and tests do."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import LogSort
+from prefect.deployments import run_deployment
+from prefect.events.filters import EventFilter, EventNameFilter
+
+from influcoder.errors import ServiceError
+
+Say = Callable[[str], None]
+POLL_SECONDS = 1.0
+
+
+def run(name: str, say: Say, seconds: float = 900.0, **parameters: Any) -> FlowRun:
+    """Run a deployment on the worker, passing on what it logs, and wait for its end.
+
+    Raises:
+        ServiceError: it fails, or is not done in time; the message is the flow's own.
+    """
+    flow_run: Any = run_deployment(f"{name}/{name}", parameters=parameters, timeout=0, as_subflow=False)
+    return follow(flow_run.id, name, say, seconds)
+
+
+def follow(flow_run_id: UUID, name: str, say: Say, seconds: float = 900.0) -> FlowRun:
+    """Wait for the end of a flow run, passing on what it logs."""
+    end, seen = time.monotonic() + seconds, 0
+    with get_client(sync_client=True) as client:
+        while time.monotonic() < end:
+            flow_run = client.read_flow_run(flow_run_id)
+            seen = _pass_on(client, flow_run_id, seen, say)
+            if flow_run.state and flow_run.state.is_final():
+                if flow_run.state.is_completed():
+                    return flow_run
+                raise ServiceError(f"flow run {name} {flow_run.name} ended as {flow_run.state.name}: {flow_run.state.message}")
+            time.sleep(POLL_SECONDS)
+    raise ServiceError(f"flow run {name} is not done after {seconds:.0f} s.", "Is the worker running?")
+
+
+def started_by_event(name: str, since: datetime, seconds: float) -> FlowRun | None:
+    """The run of a deployment that a trigger started since a moment, None where there is none in time."""
+    end = time.monotonic() + seconds
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(f"{name}/{name}")
+        while time.monotonic() < end:
+            runs = [run for run in client.read_flow_runs(limit=50) if run.deployment_id == deployment.id]
+            fresh = [run for run in runs if run.created and run.created >= since]
+            if fresh:
+                return min(fresh, key=lambda run: run.created or since)
+            time.sleep(POLL_SECONDS)
+    return None
+
+
+def events(name: str) -> list[dict[str, Any]]:
+    """Events of a name that the server has seen, oldest first."""
+    with get_client(sync_client=True) as client:
+        body = {"filter": EventFilter(event=EventNameFilter(name=[name])).model_dump(mode="json"), "limit": 50}
+        found = client.request("POST", "/events/filter", json=body).json()["events"]
+    rows = [{"event": e["event"], "occurred": e["occurred"], "payload": e["payload"]} for e in found]
+    return sorted(rows, key=lambda row: str(row["occurred"]))
+
+
+def _pass_on(client: SyncPrefectClient, flow_run_id: UUID, seen: int, say: Say) -> int:
+    logs = client.read_logs(
+        LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id])), limit=100, offset=seen, sort=LogSort.TIMESTAMP_ASC
+    )
+    for log in logs:
+        say(log.message.splitlines()[0] if log.message else "")
+    return seen + len(logs)

@@ -1,0 +1,98 @@
+"""Everything that a person on call asks first, on one screen; a server that is away does not hide the rest."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from rich.table import Table
+
+from influcoder.cli.stack import Stack
+from influcoder.errors import InflucoderError
+from influcoder.labelsets.publish import latest
+from influcoder.registry import CHALLENGER, CHAMPION, EncoderVersion, Registry
+from influcoder.settings import load_settings
+from influcoder.store import ObjectStore
+from monitoring.check import checks
+from monitoring.decision import Verdict
+from monitoring.retraining import answer_of
+
+
+def gather(stack: Stack) -> Table:
+    """The status as a table of two columns."""
+    settings = load_settings()
+    wrong: list[str] = []
+
+    def line(name: str, value: Callable[[], str]) -> tuple[str, str]:
+        try:
+            return name, value()
+        except InflucoderError as error:
+            wrong.append(str(error))
+            return name, "unknown"
+
+    store = ObjectStore(settings.store)
+    rows = [
+        ("decoder", settings.decoder),
+        ("corpus", settings.corpus),
+        line("champion", lambda: _version(_registry().find(CHAMPION), wrong)),
+        line("challenger", lambda: _version(_registry().find(CHALLENGER))),
+        line("latest labels", lambda: latest(store) or "none"),
+        line("last check", lambda: _last_check(store, wrong)),
+        line("next run", _next_run),
+        ("servers", ", ".join(f"{name} {url}" for name, url in stack.urls().items()) or "not of a local stack"),
+    ]
+    rows.append(("what is wrong", "\n".join(dict.fromkeys(wrong)) or "nothing"))
+    table = Table(title="Influcoder", title_justify="left", show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def _registry() -> Registry:
+    return Registry(load_settings().mlflow)
+
+
+def _version(found: EncoderVersion | None, wrong: list[str] | None = None) -> str:
+    if found is None:
+        if wrong is not None:
+            wrong.append("there is no champion yet. Run: influcoder train, then influcoder promote")
+        return "none"
+    tags = found.tags
+    return (
+        f"version {found.version}, agreement {tags['agreement.rho']} [{tags['agreement.lo']}, {tags['agreement.hi']}], "
+        f"labels {found.label_set_id}, decoder {found.decoder_fingerprint[:12]}"
+    )
+
+
+def _last_check(store: ObjectStore, wrong: list[str]) -> str:
+    found = checks(store)
+    if not found:
+        return "none"
+    last = found[-1]
+    if last.verdict is Verdict.DRIFT:
+        answer = answer_of(store, last.id)
+        if answer is None:
+            wrong.append(f"check {last.id} found drift and is not answered. Run: influcoder retrain {last.id}")
+        elif not answer.promoted:
+            wrong.append(f"the retraining for check {last.id} did not pass the gate.")
+    rho = last.figures["rho"]
+    return f"{last.verdict} at {last.created}, agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}]"
+
+
+def _next_run() -> str:
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    scheduled = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Scheduled"])))
+    try:
+        with get_client(sync_client=True) as client:
+            runs = client.read_flow_runs(flow_run_filter=scheduled, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=1)
+            if not runs or runs[0].expected_start_time is None:
+                return "none is scheduled"
+            flow = client.read_flow(runs[0].flow_id)
+    except (httpx.HTTPError, RuntimeError) as error:
+        raise InflucoderError("Prefect does not answer.", "Run: influcoder up") from error
+    wait = runs[0].expected_start_time - datetime.now(UTC)
+    return f"{flow.name} at {runs[0].expected_start_time:%Y-%m-%d %H:%M} UTC, in {wait.total_seconds() / 3600:.1f} hours"

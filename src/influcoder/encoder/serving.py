@@ -1,0 +1,24 @@
+"""The encoder as an MLflow model from code: this file alone is stored with the model, so it imports nothing of ours."""
+
+from typing import Any
+
+import mlflow
+import numpy as np
+
+
+class EncoderModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Texts in, unit vectors out."""
+
+    def load_context(self, context: Any) -> None:
+        """Load the sentence-transformers directory that was logged beside this file."""
+        from sentence_transformers import SentenceTransformer
+
+        self.encoder = SentenceTransformer(context.artifacts["encoder"], trust_remote_code=False)
+
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray:
+        """Unit vectors, shape (rows, dimensions), of the column `text`."""
+        texts = model_input["text"].tolist()
+        return np.asarray(self.encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False))
+
+
+mlflow.models.set_model(EncoderModel())

@@ -1,0 +1,114 @@
+"""Influence features that were paid for once: keyed by teacher and by the hash of the sample's content.
+
+A shard is one safetensors object named by the SHA-256 of its own bytes. Its header lists the hashes of its
+samples, so finding out what is there reads headers alone.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.store import ObjectStore, sha256
+
+_COLUMNS = ("vectors", "norms", "losses", "cuts")
+_HEADER_GUESS = 16384
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Influence features of samples.
+
+    Args:
+        hashes: content hashes of the samples.
+        vectors: unit features, shape (samples, dimensions), float32.
+        norms: gradient lengths, shape (samples,).
+        losses: losses in nats, shape (samples,).
+        cuts: share of each sample's tokens that the length limit cut away, shape (samples,).
+    """
+
+    hashes: tuple[str, ...]
+    vectors: np.ndarray
+    norms: np.ndarray
+    losses: np.ndarray
+    cuts: np.ndarray
+
+    def select(self, hashes: Sequence[str]) -> "FeatureTable":
+        """The rows of some samples, in the order asked for."""
+        place = {value: row for row, value in enumerate(self.hashes)}
+        rows = [place[value] for value in hashes]
+        return FeatureTable(tuple(hashes), *(getattr(self, name)[rows] for name in _COLUMNS))
+
+    @staticmethod
+    def concatenate(tables: Sequence["FeatureTable"]) -> "FeatureTable":
+        """The rows of all tables, one after the other."""
+        hashes = tuple(value for table in tables for value in table.hashes)
+        return FeatureTable(hashes, *(np.concatenate([getattr(t, name) for t in tables]) for name in _COLUMNS))
+
+
+class FeatureCache:
+    """The features that one teacher has computed so far.
+
+    Args:
+        store: where the shards are.
+        teacher_id: whose features; no other teacher's are ever seen.
+    """
+
+    def __init__(self, store: ObjectStore, teacher_id: str) -> None:
+        self._store = store
+        self._folder = f"features/{teacher_id}/"
+
+    def known(self) -> dict[str, str]:
+        """The shard that holds each cached sample, by the sample's hash."""
+        return {value: key for key in self._store.keys(self._folder) for value in self._hashes(key)}
+
+    def add(self, table: FeatureTable) -> str:
+        """Write a shard; a shard that is there already is left alone."""
+        data = save(
+            {name: np.ascontiguousarray(getattr(table, name)) for name in _COLUMNS},
+            metadata={"hashes": json.dumps(table.hashes)},
+        )
+        key = f"{self._folder}{sha256(data)}.safetensors"
+        try:
+            self._store.create(key, data)
+        except AlreadyExistsError:
+            pass
+        return key
+
+    def load(self, hashes: Iterable[str], known: dict[str, str]) -> Iterator[FeatureTable]:
+        """The cached features of some samples, shard by shard.
+
+        Raises:
+            IntegrityError: a shard's bytes are not the ones it is named by.
+        """
+        wanted: dict[str, list[str]] = {}
+        for value in hashes:
+            wanted.setdefault(known[value], []).append(value)
+        for key, values in wanted.items():
+            yield self._read(key).select(values)
+
+    def _read(self, key: str) -> FeatureTable:
+        data = self._store.get(key)
+        if sha256(data) != key.removeprefix(self._folder).removesuffix(".safetensors"):
+            raise IntegrityError(
+                f"{self._store.uri(key)} was changed or cut off.", "Delete it; its samples will be labelled again."
+            )
+        columns = load(data)
+        length = int.from_bytes(data[:8], "little")
+        hashes = tuple(json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["hashes"]))
+        return FeatureTable(hashes, *(columns[name] for name in _COLUMNS))
+
+    def _hashes(self, key: str) -> list[str]:
+        head = self._store.get_range(key, 0, _HEADER_GUESS)
+        length = int.from_bytes(head[:8], "little")
+        if len(head) < 8 + length:
+            head = self._store.get_range(key, 0, 8 + length)
+        try:
+            return list(json.loads(json.loads(head[8 : 8 + length])["__metadata__"]["hashes"]))
+        except (ValueError, KeyError) as error:
+            raise IntegrityError(
+                f"{self._store.uri(key)} is no feature shard.", "Delete it; its samples will be labelled again."
+            ) from error

@@ -1,0 +1,169 @@
+"""Per-sample LoRA gradients without an adapter and without weight gradients.
+
+With a fresh adapter B = 0, so the A side's gradient is zero and the B side's is δᵀ(xAᵀ), where x is a
+linear layer's input and δ the loss's gradient with respect to its output (LoRA, arXiv 2106.09685,
+section 4.1; the gradient of B by the chain rule). Hooks take both from one forward and one backward pass
+over a batch; each sample's own loss makes the rows of δ independent of the rest of the batch.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from influcoder.decoder import Decoder, linear_names
+from influcoder.influence.projection import CountSketch, module_generator
+from influcoder.influence.teacher import TeacherSpec
+from influcoder.influence.tokens import Tokens
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Features:
+    """Influence features of a batch.
+
+    Args:
+        vectors: unit vectors, shape (samples, dimensions), float32. A zero row where the gradient is zero.
+        norms: length of each gradient after projection, shape (samples,).
+        losses: each sample's own loss in nats, reduced as the teacher says, shape (samples,).
+    """
+
+    vectors: np.ndarray
+    norms: np.ndarray
+    losses: np.ndarray
+
+
+def extract_features(decoder: Decoder, spec: TeacherSpec, batch: Sequence[Tokens]) -> Features:
+    """Influence features of samples that fit into memory together.
+
+    Args:
+        decoder: the model, frozen.
+        spec: adapter, projection and loss reduction.
+        batch: tokens of the samples; they are padded to the longest.
+    Returns:
+        the features in the order of the batch; a row does not depend on what else is in the batch.
+    """
+    device = decoder.model.device
+    ids, mask, labels = padded(batch, device)
+    rows = _FeatureRows(decoder.model, spec, len(batch))
+    with torch.enable_grad(), rows.collecting(decoder.model):
+        logits = decoder.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        losses = sample_losses(logits, labels, spec.reduction)
+        losses.sum().backward()
+    vectors = rows.gathered().cpu().numpy()
+    norms = np.linalg.norm(vectors, axis=1)
+    unit = vectors / np.where(norms > 0, norms, 1)[:, None]
+    return Features(unit.astype(np.float32), norms, losses.detach().float().cpu().numpy())
+
+
+def sample_losses(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
+    """Each sample's cross-entropy over its own target tokens.
+
+    Args:
+        logits: shape (samples, length, vocabulary).
+        labels: token ids where a token is a target, -100 elsewhere, shape (samples, length).
+        reduction: `mean` or `sum` over the target tokens of each sample.
+    Returns:
+        losses in nats, shape (samples,).
+    """
+    # The labels move, not the logits: a slice of the logits would copy the largest tensor of the pass.
+    following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
+    losses = cross_entropy(
+        logits.float().flatten(0, 1), following.flatten(), reduction="none", ignore_index=-100
+    ).view_as(labels)
+    total = losses.sum(dim=1)
+    return total / (following != -100).sum(dim=1) if reduction == "mean" else total
+
+
+def lora_a(name: str, in_features: int, rank: int, seed: int) -> Tensor:
+    """The A matrix of one layer's adapter, shape (rank, in_features), drawn as peft draws it.
+
+    Kaiming-uniform with a = √5, that is uniform within ±1/√in_features. The generator is seeded by the
+    layer's name, so the matrix does not depend on which other layers carry an adapter.
+    """
+    bound = 1 / math.sqrt(in_features)
+    generator = module_generator(f"lora:{seed}:{name}")
+    return torch.empty(rank, in_features).uniform_(-bound, bound, generator=generator)
+
+
+class _FeatureRows:
+    """Collects each layer's gradient into one projected row a sample, while the backward pass runs."""
+
+    def __init__(self, model: torch.nn.Module, spec: TeacherSpec, samples: int) -> None:
+        self._spec = spec
+        self._samples = samples
+        self._inputs: dict[str, Tensor] = {}
+        self._whole: dict[str, Tensor] = {}
+        self._sketch = torch.zeros(samples, spec.projection_dim, device=next(model.parameters()).device)
+
+    @contextmanager
+    def collecting(self, model: Any) -> Iterator[None]:
+        embedding = model.get_input_embeddings().register_forward_hook(_require_gradient)
+        hooks = [embedding]
+        for name in linear_names(model):
+            hooks.append(model.get_submodule(name).register_forward_hook(self._forward_hook(name)))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def gathered(self) -> Tensor:
+        if self._spec.projection_dim:
+            return self._sketch
+        return torch.cat([self._whole[name] for name in sorted(self._whole)], dim=1)
+
+    def _forward_hook(self, name: str) -> Any:
+        def hook(_module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            x = inputs[0].detach()
+            a = _cached_lora_a(name, x.shape[-1], self._spec.rank, self._spec.adapter_seed, x.device)
+            low = (x.float() @ a.T).view(self._samples, -1, self._spec.rank)
+            output.register_hook(lambda delta: self._take(name, low, delta.detach()))
+
+        return hook
+
+    def _take(self, name: str, low: Tensor, delta: Tensor) -> None:
+        delta = delta.float().view(self._samples, -1, delta.shape[-1])
+        gradient = torch.bmm(delta.transpose(1, 2), low).flatten(1)
+        if not self._spec.projection_dim:
+            self._whole[name] = gradient
+            return
+        sketch = CountSketch.cached(
+            f"{self._spec.projection_seed}:{name}", gradient.shape[1], self._spec.projection_dim, gradient.device
+        )
+        sketch.add(gradient, self._sketch)
+
+
+_LORA_A: dict[tuple[Any, ...], Tensor] = {}
+
+
+def _cached_lora_a(name: str, width: int, rank: int, seed: int, device: torch.device) -> Tensor:
+    key = (name, width, rank, seed, device)
+    if key not in _LORA_A:
+        _LORA_A[key] = lora_a(name, width, rank, seed).to(device)
+    return _LORA_A[key]
+
+
+def _require_gradient(_module: torch.nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    """With every weight frozen nothing would be differentiated; the embeddings' output starts the graph."""
+    return output.detach().requires_grad_(True)
+
+
+def padded(batch: Sequence[Tokens], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids, attention mask and labels (-100 where no loss is taken), each of shape (samples, longest)."""
+    longest = max(len(tokens) for tokens in batch)
+    ids = torch.zeros(len(batch), longest, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    labels = torch.full_like(ids, -100)
+    for row, tokens in enumerate(batch):
+        sequence = torch.tensor(tokens.ids)
+        ids[row, : len(tokens)] = sequence
+        mask[row, : len(tokens)] = 1
+        labels[row, tokens.target_start : len(tokens)] = sequence[tokens.target_start :]
+    return ids.to(device), mask.to(device), labels.to(device)

@@ -1,0 +1,121 @@
+"""A label set in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from influcoder.influence import Teacher, influence
+from influcoder.influence.cache import FeatureTable
+from influcoder.influence.labeller import Labelled
+from influcoder.labelsets.manifest import Identity, SampleRef, Source
+from influcoder.labelsets.plan import Entry, Plan
+from influcoder.samples import Sample
+
+
+@dataclass(frozen=True)
+class Block:
+    """Queries × candidates of one split.
+
+    Args:
+        queries: the queries.
+        candidates: the candidates.
+        labels: exact influence, shape (queries, candidates).
+    """
+
+    queries: Sequence[Sample]
+    candidates: Sequence[Sample]
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Samples with the features that a teacher gave them.
+
+    Args:
+        identity: what the labels are.
+        entries: the samples in role and split, in the order of the identity.
+        features: their features, in the same order.
+        decoder_uri: where the decoder was loaded from.
+        quarantined: planned samples without a label, with the reason.
+    """
+
+    identity: Identity
+    entries: tuple[Entry, ...]
+    features: FeatureTable
+    decoder_uri: str
+    quarantined: dict[str, str]
+
+    @property
+    def id(self) -> str:
+        """The content-addressed id."""
+        return self.identity.id
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that hold samples."""
+        return list(dict.fromkeys(entry.split for entry in self.entries))
+
+    def block(self, split: str) -> Block:
+        """Queries, candidates and labels of a split."""
+        queries, candidates = self._rows(split, "query"), self._rows(split, "candidate")
+        vectors = self.features.vectors
+        return Block(
+            [self.entries[row].sample for row in queries],
+            [self.entries[row].sample for row in candidates],
+            influence(vectors[queries], vectors[candidates]),
+        )
+
+    def square(self, split: str) -> Block:
+        """All samples of a split against all of them: features label the pairs of any two, whatever their roles."""
+        rows = [row for row, entry in enumerate(self.entries) if entry.split == split]
+        samples, vectors = [self.entries[row].sample for row in rows], self.features.vectors[rows]
+        return Block(samples, samples, influence(vectors, vectors))
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """Every labelled pair: columns `query`, `candidate` (hashes), `split`, `score`."""
+        frames = [self._pairs(split) for split in self.splits]
+        return pd.concat(frames, ignore_index=True)
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """A row for each sample: its fields, role, split, gradient norm, loss and share of cut tokens."""
+        rows = [
+            {
+                **{name: getattr(entry.sample, name) for name in ("hash", "id", "context", "target", "text", "source")},
+                "role": entry.role,
+                "split": entry.split,
+            }
+            for entry in self.entries
+        ]
+        return pd.DataFrame(rows).assign(norm=self.features.norms, loss=self.features.losses, cut=self.features.cuts)
+
+    def _pairs(self, split: str) -> pd.DataFrame:
+        block = self.block(split)
+        return pd.DataFrame(
+            {
+                "query": np.repeat([sample.hash for sample in block.queries], len(block.candidates)),
+                "candidate": np.tile([sample.hash for sample in block.candidates], len(block.queries)),
+                "split": split,
+                "score": block.labels.ravel().astype(np.float32),
+            }
+        )
+
+    def _rows(self, split: str, role: str) -> list[int]:
+        return [row for row, entry in enumerate(self.entries) if entry.split == split and entry.role == role]
+
+
+def assemble(plan: Plan, teacher: Teacher, decoder_uri: str, labelled: Labelled) -> LabelSet:
+    """A label set of what was planned and could be labelled."""
+    entries = tuple(entry for entry in plan.entries if entry.sample.hash not in labelled.quarantined)
+    identity = Identity(
+        kind=plan.kind,
+        teacher=teacher,
+        samples=tuple(SampleRef(hash=e.sample.hash, role=e.role, split=e.split) for e in entries),
+        sources=tuple(Source(uri=uri, digest=digest) for uri, digest in plan.sources),
+        parent=plan.parent,
+    )
+    return LabelSet(identity, entries, labelled.table, decoder_uri, labelled.quarantined)

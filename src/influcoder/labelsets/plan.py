@@ -1,0 +1,119 @@
+"""Which samples to label, in which role and split."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from influcoder.errors import SampleError
+from influcoder.samples import SPLITS, Corpus, Sample
+from influcoder.samples.splits import in_split
+from influcoder.settings import LabelBudget, SplitBudget
+
+ROLES = ("query", "candidate")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sample in its role and split."""
+
+    sample: Sample
+    role: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a label set is to hold.
+
+    Args:
+        kind: `training` or `spot`.
+        entries: the samples, unique by content and by the encoder's view of them.
+        sources: URI and digest of every corpus that they were drawn from.
+        parent: id of the label set that this one continues, if any.
+    """
+
+    kind: str
+    entries: tuple[Entry, ...]
+    sources: tuple[tuple[str, str], ...]
+    parent: str | None = None
+
+    @property
+    def samples(self) -> list[Sample]:
+        """All samples, in the order of the entries."""
+        return [entry.sample for entry in self.entries]
+
+
+def plan_label_set(
+    candidates: Corpus,
+    queries: Corpus | None,
+    budget: LabelBudget,
+    seed: int,
+    parent: str | None = None,
+    report: Sequence[Entry] = (),
+) -> Plan:
+    """Draw the samples of a training label set.
+
+    Args:
+        candidates: the pool.
+        queries: what queries are drawn from; the pool itself unless given.
+        budget: how many of each, by split.
+        seed: seed of the draw.
+        parent: id of the label set that this one continues.
+        report: entries that are labelled already (spot labels) and become the report split as they are.
+    Raises:
+        SampleError: a corpus holds too few samples for the budget.
+    """
+    draw = _Draw(seed, taken=(entry.sample for entry in report))
+    entries = list(report)
+    for split in SPLITS:
+        if not (split == "report" and report):
+            entries += draw.entries(candidates, queries or candidates, split, getattr(budget, split))
+    return Plan("training", tuple(entries), _sources(candidates, queries), parent)
+
+
+def plan_spot(candidates: Corpus, queries: Corpus | None, budget: SplitBudget, seed: int) -> Plan:
+    """Draw spot samples, all from the report split, which no encoder is ever trained or selected on."""
+    entries = _Draw(seed).entries(candidates, queries or candidates, "report", budget)
+    return Plan("spot", tuple(entries), _sources(candidates, queries))
+
+
+class _Draw:
+    def __init__(self, seed: int, taken: Iterable[Sample] = ()) -> None:
+        self._seed = seed
+        self._seen = {_view(sample) for sample in taken}
+
+    def entries(self, candidates: Corpus, queries: Corpus, split: str, budget: SplitBudget) -> list[Entry]:
+        return [
+            *self._some(queries, split, "query", budget.queries),
+            *self._some(candidates, split, "candidate", budget.candidates),
+        ]
+
+    def _some(self, corpus: Corpus, split: str, role: str, count: int) -> list[Entry]:
+        pool = sorted(in_split(corpus.samples, split), key=self._priority)
+        drawn: list[Entry] = []
+        for sample in pool:
+            if len(drawn) == count:
+                break
+            if _view(sample) not in self._seen:
+                self._seen.add(_view(sample))
+                drawn.append(Entry(sample, role, split))
+        if len(drawn) < count:
+            raise SampleError(
+                f"{corpus.uri} has {len(drawn)} samples left for {count} of role {role} in the {split} split.",
+                "Lower labels.budget or labels.spot, or name a larger corpus.",
+            )
+        return drawn
+
+    def _priority(self, sample: Sample) -> str:
+        """A sample keeps its place in the order when the corpus grows, so most labels are reused then."""
+        return hashlib.sha256(f"{self._seed}:{sample.hash}".encode()).hexdigest()
+
+
+def _view(sample: Sample) -> str:
+    """Texts that differ in case and white space alone are one text to an encoder, and would leak."""
+    return " ".join(sample.text.lower().split())
+
+
+def _sources(candidates: Corpus, queries: Corpus | None) -> tuple[tuple[str, str], ...]:
+    corpora = [candidates] if queries is None else [candidates, queries]
+    return tuple((corpus.uri, corpus.digest) for corpus in corpora)

@@ -1,0 +1,159 @@
+"""Label sets in the store: all objects first, the manifest last and only once, the pointer by swap."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+from safetensors.numpy import load, save
+
+from influcoder.errors import AlreadyExistsError, ChangedMeanwhileError, IntegrityError
+from influcoder.influence.cache import FeatureTable
+from influcoder.labelsets.labelset import LabelSet
+from influcoder.labelsets.manifest import FileRef, Manifest, library_versions
+from influcoder.labelsets.plan import Entry
+from influcoder.provenance import code_commit, now
+from influcoder.samples import Sample
+from influcoder.store import ObjectStore, sha256
+
+_LATEST = "labelsets/latest.json"
+_SWAP_ATTEMPTS = 8
+
+
+def publish(store: ObjectStore, label_set: LabelSet, docs: Mapping[str, bytes]) -> Manifest:
+    """Publish a label set; one that is published already is left as it is.
+
+    Args:
+        store: where to.
+        label_set: validated labels.
+        docs: the pages of the validation's Data Docs, by their relative path.
+    Returns:
+        the manifest that is in the store now.
+    """
+    folder = _folder(label_set.id)
+    if not store.exists(f"{folder}/manifest.json"):
+        files = dict(_write(store, folder, label_set))
+        for path, page in docs.items():
+            store.put(f"{folder}/data_docs/{path}", page, _content_type(path))
+        manifest = Manifest(
+            identity=label_set.identity,
+            decoder_uri=label_set.decoder_uri,
+            files=files,
+            quarantined=label_set.quarantined,
+            cut_share=float(label_set.features.cuts.mean()),
+            code_commit=code_commit(),
+            libraries=library_versions(),
+            created=now(),
+        )
+        try:
+            store.create(f"{folder}/manifest.json", manifest.model_dump_json(indent=1).encode())
+        except AlreadyExistsError:
+            # Another run published the same label set meanwhile; its bytes are the ones that count.
+            pass
+    if label_set.identity.kind == "training":
+        _move_latest(store, label_set.id)
+    return load_manifest(store, label_set.id)
+
+
+def load_manifest(store: ObjectStore, label_set_id: str) -> Manifest:
+    """The manifest of a published label set.
+
+    Raises:
+        IntegrityError: there is none, or it is not the one that the id stands for.
+    """
+    key = f"{_folder(label_set_id)}/manifest.json"
+    if not store.exists(key):
+        raise IntegrityError(f"there is no label set {label_set_id!r} in {store.uri('')}.")
+    try:
+        manifest = Manifest.model_validate_json(store.get(key))
+    except ValidationError as error:
+        raise IntegrityError(f"{store.uri(key)} is no manifest.", "Restore it from a backup.") from error
+    if manifest.id != label_set_id:
+        raise IntegrityError(f"{store.uri(key)} was changed: it says what {manifest.id} would stand for.")
+    return manifest
+
+
+def load_label_set(store: ObjectStore, label_set_id: str) -> LabelSet:
+    """A published label set, every checksum verified.
+
+    Raises:
+        IntegrityError: something is missing, cut off or changed.
+    """
+    manifest = load_manifest(store, label_set_id)
+    frame = pd.read_parquet(io.BytesIO(_read(store, manifest, "samples.parquet")))
+    vectors = load(_read(store, manifest, "features.safetensors"))["vectors"]
+    entries = tuple(_entry(row) for row in frame.to_dict("records"))
+    if [(e.sample.hash, e.role, e.split) for e in entries] != [
+        (ref.hash, ref.role, ref.split) for ref in manifest.identity.samples
+    ]:
+        raise IntegrityError(f"label set {label_set_id}: its texts are not the ones its manifest names.")
+    columns = (frame[name].to_numpy(np.float32) for name in ("norm", "loss", "cut"))
+    features = FeatureTable(tuple(frame["hash"]), vectors, *columns)
+    return LabelSet(manifest.identity, entries, features, manifest.decoder_uri, manifest.quarantined)
+
+
+def latest(store: ObjectStore) -> str | None:
+    """The id of the newest training label set, None where there is none."""
+    data, _ = store.read_if_there(_LATEST)
+    return str(json.loads(data)["id"]) if data else None
+
+
+def docs_link(store: ObjectStore, label_set_id: str) -> str:
+    """A signed URL of the label set's validation page."""
+    return store.link(f"{_folder(label_set_id)}/data_docs/index.html")
+
+
+def _folder(label_set_id: str) -> str:
+    return f"labelsets/{label_set_id}"
+
+
+def _write(store: ObjectStore, folder: str, label_set: LabelSet) -> Iterator[tuple[str, FileRef]]:
+    contents = {
+        "samples.parquet": _parquet(label_set.samples),
+        "scores.parquet": _parquet(label_set.pairs),
+        "features.safetensors": save({"vectors": label_set.features.vectors}),
+    }
+    for name, data in contents.items():
+        # Two runs may label the same samples with other last bits; neither may write under the other's name.
+        store.put(f"{folder}/{sha256(data)}/{name}", data)
+        yield name, FileRef(sha256=sha256(data), bytes=len(data))
+
+
+def _read(store: ObjectStore, manifest: Manifest, name: str) -> bytes:
+    reference = manifest.files[name]
+    data = store.get(f"{_folder(manifest.id)}/{reference.sha256}/{name}")
+    if len(data) != reference.bytes or sha256(data) != reference.sha256:
+        raise IntegrityError(
+            f"label set {manifest.id}: {name} does not match its checksum.",
+            "Restore it, or label again: the features are cached.",
+        )
+    return data
+
+
+def _entry(row: Mapping[str, str]) -> Entry:
+    sample = Sample(*(row[name] for name in ("id", "context", "target", "text", "source")))
+    return Entry(sample, row["role"], row["split"])
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    return bytes(frame.to_parquet(index=False, compression="zstd"))
+
+
+def _move_latest(store: ObjectStore, label_set_id: str) -> None:
+    for _ in range(_SWAP_ATTEMPTS):
+        data, version = store.read_if_there(_LATEST)
+        if data and json.loads(data)["id"] == label_set_id:
+            return
+        try:
+            store.swap(_LATEST, json.dumps({"id": label_set_id, "moved": now()}).encode(), version)
+        except ChangedMeanwhileError:
+            continue
+        return
+    raise ChangedMeanwhileError(f"{store.uri(_LATEST)} is being moved by many writers.", "Try again.")
+
+
+def _content_type(path: str) -> str:
+    kinds = {".html": "text/html", ".css": "text/css", ".json": "application/json", ".svg": "image/svg+xml"}
+    return next((kind for ending, kind in kinds.items() if path.endswith(ending)), "application/octet-stream")

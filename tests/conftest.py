@@ -1,0 +1,108 @@
+"""What tests share: a decoder small enough to differentiate in milliseconds, and samples to show it."""
+
+import os
+
+# Set before anything is imported that reads them: no test reaches a hub or sends telemetry.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["GX_ANALYTICS_ENABLED"] = "false"
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from influcoder.decoder import Decoder
+from influcoder.samples import Sample
+
+# Examples are the same in every run, so that a failure can be seen again by whoever reads about it.
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("suite")
+
+# Models this small spend their time on waking threads.
+torch.set_num_threads(1)
+
+VOCABULARY = 400
+LENGTH_LIMIT = 512
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder():
+    """A Llama with random weights and grouped-query attention, frozen and in evaluation mode."""
+    tokenizer = train_tokenizer(sample.text for sample in varied_samples())
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=LENGTH_LIMIT,
+        # Wide enough for attention that is far from uniform, so that every layer's gradient counts.
+        initializer_range=0.2,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config)
+    return Decoder("tiny", model.eval().requires_grad_(False), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder_dir(tiny_decoder, tmp_path_factory) -> Path:
+    """A checkpoint directory of the tiny decoder; copy it before you change it."""
+    return tiny_decoder.save(tmp_path_factory.mktemp("checkpoint") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def samples() -> list[Sample]:
+    """Varied samples, unique by content and by view; enough in every split for the smallest budget."""
+    return varied_samples()
+
+
+def train_tokenizer(texts) -> PreTrainedTokenizerFast:
+    """A byte-level BPE: any text has tokens, and none is unknown."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<|end|>", "<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>", pad_token="<|pad|>")
+
+
+def varied_samples() -> list[Sample]:
+    """Questions and answers of several kinds, sources and lengths, with and without a context."""
+    things = ("river", "lantern", "orchard", "kettle", "violin", "glacier", "market", "pencil", "harbour", "thimble", "compass")
+    places = ("in the north", "by the sea", "near Zürich", "under the bridge", "on the moon")
+    samples = []
+    for number, thing in enumerate(things):
+        place = places[number % len(places)]
+        again = ", ".join(f"{thing} {count}" for count in range(2 + number))
+        samples += [
+            qa("sums", f"What is {number} plus {7 * number + 3}?", f"{number} plus {7 * number + 3} is {8 * number + 3}."),
+            qa("places", f"Where is the {thing}?", f"The {thing} is {place}, where everybody expects it."),
+            qa("lists", f"Count {thing}s from 0 to {number + 1}.", f"{again}."),
+            qa("code", f"Write a function that makes a {thing}.", f"def {thing}(size={number}):\n    return [size] * {number + 1}\n"),
+            qa("stories", "", f"Once there was a {thing} {place}. " + f"It was a good {thing}. " * (1 + number % 4)),
+            qa("symbols", f"Translate «{thing}» → emoji", f"{'🌊🔥🌱'[number % 3]} × {number} ≈ {thing[::-1].upper()}"),
+            qa("places", f"Tell me about a {thing} {place}, {number} times, and slowly.", f"{thing.title()}! " * (3 * number + 1)),
+            qa("sums", f"Is {number} more than {9 - number}?", "Yes." if number > 4 else "No, it is less than that."),
+        ]
+    return samples
+
+
+def qa(source: str, context: str, target: str) -> Sample:
+    """A sample of a source, with an id that its content gives."""
+    name = "".join(letter if letter.isalnum() else "-" for letter in (context or target).lower())
+    return Sample(f"{source}/{name[:60]}", context, target, source=source, metadata={"length": str(len(target))})

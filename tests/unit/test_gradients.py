@@ -1,0 +1,202 @@
+"""Hooks against the definition: autograd on a real LoRA adapter, one sample at a time."""
+
+import copy
+
+import numpy as np
+import peft
+import pytest
+import torch
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from influcoder.decoder import Decoder, linear_names
+from influcoder.influence import extract_features
+from influcoder.influence.gradients import lora_a
+from influcoder.influence.projection import CountSketch
+from influcoder.influence.teacher import TeacherSpec
+from influcoder.influence.tokens import tokenize
+
+RANK = 3
+WHOLE = TeacherSpec(rank=RANK, adapter_seed=5, projection_dim=0, max_tokens=48)
+SKETCHED = TeacherSpec(rank=RANK, adapter_seed=5, projection_dim=256, projection_seed=7, max_tokens=48)
+SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+def qwen2(vocabulary):
+    sizes = {"intermediate_size": 48, "num_key_value_heads": 1}
+    return Qwen2ForCausalLM(Qwen2Config(vocab_size=vocabulary, initializer_range=0.2, **sizes, **SHAPE))
+
+
+def gpt2(vocabulary):
+    return GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4, initializer_range=0.2))
+
+
+def gpt_neox(vocabulary):
+    return GPTNeoXForCausalLM(GPTNeoXConfig(vocab_size=vocabulary, intermediate_size=48, initializer_range=0.2, **SHAPE))
+
+
+def opt(vocabulary):
+    config = OPTConfig(vocab_size=vocabulary, ffn_dim=48, word_embed_proj_dim=24, init_std=0.2, **SHAPE)
+    return OPTForCausalLM(config)
+
+
+@pytest.fixture(scope="module", params=[None, gpt2, gpt_neox, opt, qwen2], ids=lambda make: make.__name__ if make else "llama")
+def decoder(request, tiny_decoder):
+    """Grouped-query attention, Conv1D, parallel residuals with fused projections, projected embeddings, biases."""
+    if request.param is None:
+        return tiny_decoder
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = request.param(len(tiny_decoder.tokenizer))
+    return Decoder("tiny", model.eval().requires_grad_(False), tiny_decoder.tokenizer)
+
+
+@pytest.fixture(scope="module")
+def batch(tiny_decoder, samples):
+    """Samples of unlike lengths, one without context and one that is cut among them."""
+    chosen = [samples[4], *samples[18:22], samples[70]]
+    return [tokenize(tiny_decoder.tokenizer, sample, WHOLE.max_tokens) for sample in chosen]
+
+
+def own_loss(model, tokens):
+    """The model's own loss on one sample without padding."""
+    ids = torch.tensor([tokens.ids])
+    labels = ids.clone()
+    labels[:, : tokens.target_start] = -100
+    return model(input_ids=ids, labels=labels).loss
+
+
+def targets(tokens):
+    return len(tokens) - tokens.target_start
+
+
+def adapter_gradients(decoder, tokens, reduction="mean"):
+    """Gradients of a fresh adapter's B matrices, in the order of the layers' names, and of its A matrices."""
+    config = peft.LoraConfig(r=RANK, lora_alpha=RANK, lora_dropout=0, target_modules="all-linear", task_type="CAUSAL_LM")
+    adapted = peft.get_peft_model(copy.deepcopy(decoder.model), config)
+    layers = {
+        name.removeprefix("base_model.model."): layer
+        for name, layer in adapted.named_modules()
+        if isinstance(layer, peft.tuners.lora.LoraLayer)
+    }
+    for name, layer in layers.items():
+        a = layer.lora_A["default"].weight
+        a.data = lora_a(name, a.shape[1], RANK, WHOLE.adapter_seed)
+    loss = own_loss(adapted, tokens)
+    (loss * targets(tokens) if reduction == "sum" else loss).backward()
+    b_side = [layers[name].lora_B["default"].weight.grad.flatten() for name in sorted(layers)]
+    a_side = [layers[name].lora_A["default"].weight.grad for name in sorted(layers)]
+    return sorted(layers), torch.cat(b_side).numpy(), a_side
+
+
+def relative_error(found, expected):
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
+def test_features_are_the_gradients_of_an_adapter(decoder, batch):
+    features = extract_features(decoder, WHOLE, batch)
+    for row, tokens in enumerate(batch):
+        names, gradient, a_side = adapter_gradients(decoder, tokens)
+        assert names == sorted(linear_names(decoder.model))
+        assert all(not side.any() for side in a_side)
+        assert relative_error(features.vectors[row], gradient / np.linalg.norm(gradient)) <= 1e-5
+        assert features.norms[row] == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
+
+
+def test_sum_is_the_gradient_of_the_summed_loss(tiny_decoder, batch):
+    features = extract_features(tiny_decoder, WHOLE.model_copy(update={"reduction": "sum"}), batch)
+    for row, tokens in enumerate(batch):
+        _, gradient, _ = adapter_gradients(tiny_decoder, tokens, "sum")
+        assert relative_error(features.vectors[row], gradient / np.linalg.norm(gradient)) <= 1e-5
+        assert features.norms[row] == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
+        assert features.losses[row] == pytest.approx(float(own_loss(tiny_decoder.model, tokens)) * targets(tokens), rel=1e-5)
+
+
+def test_losses_are_the_models_own(decoder, batch):
+    expected = [float(own_loss(decoder.model, tokens)) for tokens in batch]
+    np.testing.assert_allclose(extract_features(decoder, WHOLE, batch).losses, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spec", [WHOLE, SKETCHED], ids=["whole", "sketched"])
+def test_row_does_not_depend_on_the_batch(decoder, spec, batch):
+    together = extract_features(decoder, spec, batch)
+    for row, tokens in enumerate(batch):
+        alone = extract_features(decoder, spec, [tokens])
+        assert np.abs(alone.vectors[0] - together.vectors[row]).max() < 1e-5
+        assert alone.norms[0] == pytest.approx(together.norms[row], rel=1e-4)
+        assert alone.losses[0] == pytest.approx(together.losses[row], rel=1e-5)
+
+
+def test_row_does_not_depend_on_the_order(decoder, batch):
+    forward, backward = extract_features(decoder, WHOLE, batch), extract_features(decoder, WHOLE, batch[::-1])
+    assert np.abs(forward.vectors - backward.vectors[::-1]).max() < 1e-5
+
+
+def test_row_does_not_depend_on_the_padding(decoder, batch, samples):
+    long = tokenize(decoder.tokenizer, samples[-2], 400)
+    assert len(long) > max(map(len, batch))
+    padded = extract_features(decoder, WHOLE, [*batch, long])
+    assert np.abs(padded.vectors[:-1] - extract_features(decoder, WHOLE, batch).vectors).max() < 1e-5
+
+
+def test_sketched_features_are_the_sketch_of_the_whole(tiny_decoder, batch):
+    whole, sketched = extract_features(tiny_decoder, WHOLE, batch), extract_features(tiny_decoder, SKETCHED, batch)
+    rows = torch.from_numpy(whole.vectors * whole.norms[:, None])
+    expected = torch.zeros(len(batch), SKETCHED.projection_dim)
+    for name in sorted(linear_names(tiny_decoder.model)):
+        width = tiny_decoder.model.get_submodule(name).out_features * RANK
+        layer, rows = rows[:, :width], rows[:, width:]
+        CountSketch.of(f"{SKETCHED.projection_seed}:{name}", width, SKETCHED.projection_dim, layer.device).add(layer, expected)
+    assert rows.shape[1] == 0
+    np.testing.assert_allclose(sketched.vectors * sketched.norms[:, None], expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_features_are_unit_rows(decoder, batch):
+    vectors = extract_features(decoder, SKETCHED, batch).vectors
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [{"adapter_seed": 6}, {"projection_seed": 8}, {"reduction": "sum"}], ids=str)
+def test_features_depend_on_the_teacher(tiny_decoder, batch, change):
+    mine, other = (extract_features(tiny_decoder, spec, batch) for spec in (SKETCHED, SKETCHED.model_copy(update=change)))
+    assert not np.allclose(mine.vectors * mine.norms[:, None], other.vectors * other.norms[:, None], rtol=0.01)
+
+
+def test_decoder_is_left_as_it_was(decoder, batch):
+    before = {name: tensor.clone() for name, tensor in decoder.model.state_dict().items()}
+    extract_features(decoder, SKETCHED, batch)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in decoder.model.state_dict().items())
+    assert all(parameter.grad is None for parameter in decoder.model.parameters())
+    assert not any(module._forward_hooks for module in decoder.model.modules())
+
+
+def test_hooks_are_removed_after_an_error(tiny_decoder, batch):
+    broken = copy.copy(batch[0])
+    object.__setattr__(broken, "ids", (10**6,) * len(broken))
+    with pytest.raises(IndexError):
+        extract_features(tiny_decoder, WHOLE, [broken])
+    assert not any(module._forward_hooks for module in tiny_decoder.model.modules())
+
+
+def test_features_come_under_no_grad_too(tiny_decoder, batch):
+    with torch.no_grad():
+        quiet = extract_features(tiny_decoder, WHOLE, batch)
+    assert np.array_equal(quiet.vectors, extract_features(tiny_decoder, WHOLE, batch).vectors)
+
+
+def test_lora_a_is_drawn_by_name_and_seed_within_its_bound():
+    drawn = [lora_a(*key) for key in [("a", 64, 8, 0), ("b", 64, 8, 0), ("a", 64, 8, 1)]]
+    assert torch.equal(drawn[0], lora_a("a", 64, 8, 0))
+    assert not any(torch.equal(drawn[0], other) for other in drawn[1:])
+    assert all(0.11 < tensor.abs().max() <= 1 / 8 for tensor in drawn)
+    assert drawn[0].shape == (8, 64)
