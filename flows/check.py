@@ -53,14 +53,14 @@ def check(encoder: str = CHAMPION, decoder: str | None = None, corpus: str | Non
     return kept.id
 
 
-@step(name="buy spot labels")
+@step("buy spot labels")
 def label_spot(settings: Settings, spec: TeacherSpec, store: ObjectStore, seed: int) -> LabelSet:
     """Label a small fresh draw under the decoder as it is now."""
     plan = plan_spot(*read_corpora(settings), settings.labels.spot, seed)
     return build_label_set(settings, spec, plan, store)
 
 
-@step(name="compare with exact influence")
+@step("compare with exact influence")
 def compare(
     settings: Settings, registry: Registry, version: EncoderVersion, spot: LabelSet
 ) -> tuple[Check, RenderedReport]:
@@ -96,7 +96,9 @@ def compare(
     return record, rendered
 
 
-def report(settings: Settings, store: ObjectStore, version: EncoderVersion, kept: Check, rendered: RenderedReport) -> None:
+def report(
+    settings: Settings, store: ObjectStore, version: EncoderVersion, kept: Check, rendered: RenderedReport
+) -> None:
     """Show the decision; the Evidently UI may be away, the record in the store is what counts."""
     links = {"Evidently report": report_link(store, kept), "MLflow version": version.url}
     links["Data Docs"] = docs_link(store, kept.spot_label_set)

@@ -34,7 +34,7 @@ def label(
     return manifest.id
 
 
-@step(name="draw samples")
+@step("draw samples")
 def draw(settings: Settings, store: ObjectStore, parent: str | None, spot: str | None) -> Plan:
     """Choose the samples to label."""
     candidates, queries = read_corpora(settings)
@@ -42,19 +42,19 @@ def draw(settings: Settings, store: ObjectStore, parent: str | None, spot: str |
     return plan_label_set(candidates, queries, settings.labels.budget, settings.labels.seed, parent, entries)
 
 
-@step(name="compute influence features")
+@step("compute influence features")
 def compute(settings: Settings, spec: TeacherSpec, plan: Plan, store: ObjectStore) -> LabelSet:
     """Label the samples; what is cached is not computed again."""
     return build_label_set(settings, spec, plan, store)
 
 
-@step(name="great expectations")
+@step("great expectations")
 def gate(label_set: LabelSet, strict: bool) -> Validation:
     """Refuse labels that break a rule."""
     return validate(label_set, strict)
 
 
-@step(name="publish")
+@step("publish")
 def keep(store: ObjectStore, label_set: LabelSet, validation: Validation) -> Manifest:
     """Make the label set visible, once."""
     return publish(store, label_set, validation.docs)

@@ -38,7 +38,7 @@ def promote(version: str = CHALLENGER) -> bool:
     return result.passed
 
 
-@step(name="hold against the gate")
+@step("hold against the gate")
 def judge(
     settings: Settings, registry: Registry, challenger: EncoderVersion, champion: EncoderVersion | None
 ) -> GateResult:
@@ -51,7 +51,7 @@ def judge(
     )
 
 
-@step(name="move the alias")
+@step("move the alias")
 def move(registry: Registry, challenger: EncoderVersion, champion: EncoderVersion | None) -> EncoderVersion:
     """Make the challenger the champion, and say in its tags whom it followed."""
     prior = champion.version if champion else "none"
@@ -63,7 +63,9 @@ def move(registry: Registry, challenger: EncoderVersion, champion: EncoderVersio
 def report(challenger: EncoderVersion, champion: EncoderVersion | None, result: GateResult) -> None:
     """Show what the gate said."""
     outcome = "is the champion now" if result.passed else "did not pass the gate"
-    summary = f"# Encoder version {challenger.version} {outcome}\n\n" + "\n".join(f"- {line}" for line in result.reasons)
+    summary = f"# Encoder version {challenger.version} {outcome}\n\n" + "\n".join(
+        f"- {line}" for line in result.reasons
+    )
     table = [
         {"against": name, "gain": triple[0], "lo": triple[1], "hi": triple[2]}
         for name, triple in (("untrained", result.over_floor), ("champion", result.over_champion))

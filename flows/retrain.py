@@ -44,7 +44,7 @@ def retrain(check_id: str) -> bool:
     return promoted
 
 
-@step(name="record the answer")
+@step("record the answer")
 def record(store: ObjectStore, answer: Answer) -> None:
     """Close the decision, so that no second retraining answers it."""
     save_answer(store, answer)

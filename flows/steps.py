@@ -1,17 +1,21 @@
 """What all flows share: how a step is declared, and how a person is shown what happened."""
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
-from prefect import task
+from prefect import Task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from influcoder.settings import Settings, load_settings
 
-# Steps pass models and matrices, which must be neither hashed nor pickled.
-step = partial(task, cache_policy=NO_CACHE, persist_result=False)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """A task; steps pass models and matrices, which must be neither hashed nor pickled."""
+    return lambda work: Task(work, name=name, cache_policy=NO_CACHE, persist_result=False)
 
 
 def settings_with(**overrides: Any) -> Settings:

@@ -38,7 +38,7 @@ def train(label_set: str | None = None, start: str = "base") -> str:
     return version.version
 
 
-@step(name="load label set")
+@step("load label set")
 def load(store: ObjectStore, label_set: str | None) -> LabelSet:
     """Read the labels, checksums verified."""
     found = label_set or latest(store)
@@ -47,7 +47,7 @@ def load(store: ObjectStore, label_set: str | None) -> LabelSet:
     return load_label_set(store, found)
 
 
-@step(name="distil")
+@step("distil")
 def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str) -> Distilled:
     """Train until the selection split stops getting better; every epoch is logged."""
     registry.log_label_set(labels.id, ObjectStore(settings.store).uri(f"labelsets/{labels.id}/"))
@@ -57,7 +57,7 @@ def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str) ->
         return distil(encoder, labels, settings.encoder, lambda epoch, values: registry.log_metrics(values, epoch))
 
 
-@step(name="measure and register")
+@step("measure and register")
 def register(
     settings: Settings, store: ObjectStore, registry: Registry, labels: LabelSet, distilled: Distilled
 ) -> EncoderVersion:
@@ -96,7 +96,16 @@ def evidence(distilled: Distilled, labels: LabelSet, found: Agreement, untrained
 
 def report(registry: Registry, version: EncoderVersion, run_id: str) -> None:
     """Show what was registered."""
-    names = ("agreement.rho", "agreement.lo", "agreement.hi", "agreement.untrained", "labelset.id", "decoder.fingerprint")
+    names = (
+        "agreement.rho",
+        "agreement.lo",
+        "agreement.hi",
+        "agreement.untrained",
+        "labelset.id",
+        "decoder.fingerprint",
+    )
     table = [{"tag": name, "value": version.tags[name]} for name in names]
-    summary = f"# Encoder version {version.version} is the challenger\n\nRun `influcoder promote` to hold it against the gate."
+    summary = (
+        f"# Encoder version {version.version} is the challenger\n\n`influcoder promote` holds it against the gate."
+    )
     show("encoder", summary, table, {"MLflow version": version.url, "MLflow run": registry.run_url(run_id)})

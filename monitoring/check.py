@@ -123,7 +123,12 @@ def report_link(store: ObjectStore, check: Check) -> str:
 def event_payload(check: Check) -> dict[str, Any]:
     """What an event carries: the id, and figures for the people who read it; the truth is in the store."""
     rho = check.figures["rho"]
-    return {"check_id": check.id, "verdict": str(check.verdict), "rho": round(rho["value"], 4), "encoder": check.encoder_version}
+    return {
+        "check_id": check.id,
+        "verdict": str(check.verdict),
+        "rho": round(rho["value"], 4),
+        "encoder": check.encoder_version,
+    }
 
 
 def headline(found: EncoderVersion, check: Check) -> str:

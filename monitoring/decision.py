@@ -60,7 +60,9 @@ def judge_drift(now: np.ndarray, before: np.ndarray, margin: float, min_queries:
     if falls and certain:
         return Judgement(verdict=Verdict.DRIFT, reason=f"{words}: a fall beyond chance and the margin", **evidence)
     if falls:
-        return Judgement(verdict=Verdict.WARN, reason=f"{words}: beyond the margin, but chance may explain it", **evidence)
+        return Judgement(
+            verdict=Verdict.WARN, reason=f"{words}: beyond the margin, but chance may explain it", **evidence
+        )
     if certain:
         return Judgement(verdict=Verdict.WARN, reason=f"{words}: beyond chance, but within the margin", **evidence)
     return Judgement(verdict=Verdict.OK, reason=f"{words}: no fall that matters", **evidence)

@@ -24,7 +24,9 @@ class GateResult(BaseModel):
     over_champion: tuple[float, float, float] | None = None
 
 
-def judge_challenger(challenger: Agreement, untrained: Agreement, champion: Agreement | None, margin: float) -> GateResult:
+def judge_challenger(
+    challenger: Agreement, untrained: Agreement, champion: Agreement | None, margin: float
+) -> GateResult:
     """Hold a challenger against the floor and against the champion, on the same queries.
 
     It passes where it is above the untrained encoder beyond chance and, if there is a champion, where the

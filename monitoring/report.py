@@ -85,20 +85,30 @@ def _create(workspace: RemoteWorkspace) -> Any:
     project.dashboard.add_panel(
         line_plot_panel(
             "Agreement with exact influence",
-            [_series("95 % interval, high", "rho_hi"), _series("mean per-query ρ", "rho"), _series("95 % interval, low", "rho_lo")],
+            [
+                _series("95 % interval, high", "rho_hi"),
+                _series("mean per-query ρ", "rho"),
+                _series("95 % interval, low", "rho_lo"),
+            ],
             "Mean per-query Spearman ρ of the champion on fresh spot labels",
         )
     )
     project.dashboard.add_panel(
         line_plot_panel(
             "The other figures",
-            [_series("Kendall τ-b", "tau"), _series("precision of the top", "precision"), _series("NDCG of the top", "ndcg")],
+            [
+                _series("Kendall τ-b", "tau"),
+                _series("precision of the top", "precision"),
+                _series("NDCG of the top", "ndcg"),
+            ],
             "On the same spot labels",
             size="half",
         )
     )
     project.dashboard.add_panel(
-        bar_plot_panel("Aggregated ρ", [_series("aggregated ρ", "aggregated_rho")], "It flatters: read it second", size="half")
+        bar_plot_panel(
+            "Aggregated ρ", [_series("aggregated ρ", "aggregated_rho")], "It flatters: read it second", size="half"
+        )
     )
     return project
 

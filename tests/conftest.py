@@ -66,6 +66,12 @@ def samples() -> list[Sample]:
     return varied_samples()
 
 
+@pytest.fixture(scope="session")
+def tokenizer_of():
+    """A function that trains a tokenizer on texts."""
+    return train_tokenizer
+
+
 def train_tokenizer(texts) -> PreTrainedTokenizerFast:
     """A byte-level BPE: any text has tokens, and none is unknown."""
     backend = Tokenizer(models.BPE())
@@ -83,20 +89,44 @@ def train_tokenizer(texts) -> PreTrainedTokenizerFast:
 
 def varied_samples() -> list[Sample]:
     """Questions and answers of several kinds, sources and lengths, with and without a context."""
-    things = ("river", "lantern", "orchard", "kettle", "violin", "glacier", "market", "pencil", "harbour", "thimble", "compass")
+    things = (
+        "river",
+        "lantern",
+        "orchard",
+        "kettle",
+        "violin",
+        "glacier",
+        "market",
+        "pencil",
+        "harbour",
+        "thimble",
+        "compass",
+    )
     places = ("in the north", "by the sea", "near Zürich", "under the bridge", "on the moon")
     samples = []
     for number, thing in enumerate(things):
         place = places[number % len(places)]
         again = ", ".join(f"{thing} {count}" for count in range(2 + number))
         samples += [
-            qa("sums", f"What is {number} plus {7 * number + 3}?", f"{number} plus {7 * number + 3} is {8 * number + 3}."),
+            qa(
+                "sums",
+                f"What is {number} plus {7 * number + 3}?",
+                f"{number} plus {7 * number + 3} is {8 * number + 3}.",
+            ),
             qa("places", f"Where is the {thing}?", f"The {thing} is {place}, where everybody expects it."),
             qa("lists", f"Count {thing}s from 0 to {number + 1}.", f"{again}."),
-            qa("code", f"Write a function that makes a {thing}.", f"def {thing}(size={number}):\n    return [size] * {number + 1}\n"),
+            qa(
+                "code",
+                f"Write a function that makes a {thing}.",
+                f"def {thing}(size={number}):\n    return [size] * {number + 1}\n",
+            ),
             qa("stories", "", f"Once there was a {thing} {place}. " + f"It was a good {thing}. " * (1 + number % 4)),
             qa("symbols", f"Translate «{thing}» → emoji", f"{'🌊🔥🌱'[number % 3]} × {number} ≈ {thing[::-1].upper()}"),
-            qa("places", f"Tell me about a {thing} {place}, {number} times, and slowly.", f"{thing.title()}! " * (3 * number + 1)),
+            qa(
+                "places",
+                f"Tell me about a {thing} {place}, {number} times, and slowly.",
+                f"{thing.title()}! " * (3 * number + 1),
+            ),
             qa("sums", f"Is {number} more than {9 - number}?", "Yes." if number > 4 else "No, it is less than that."),
         ]
     return samples

@@ -145,7 +145,8 @@ class Registry:
         from mlflow.types import ColSpec, Schema, TensorSpec
 
         signature = ModelSignature(
-            inputs=Schema([ColSpec("string", "text")]), outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dimensions))])
+            inputs=Schema([ColSpec("string", "text")]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dimensions))]),
         )
         needs = [f"{name}=={version(name).split('+')[0]}" for name in ("mlflow", "sentence-transformers", "torch")]
         with self._errors():
@@ -258,4 +259,6 @@ class Registry:
             raise RegistryError(f"MLflow at {self._settings.tracking_uri}: {error.message.splitlines()[0]}") from error
 
     def _unreachable(self) -> RegistryError:
-        return RegistryError(f"MLflow at {self._settings.tracking_uri} does not answer.", "Is the stack up? Run: influcoder up")
+        return RegistryError(
+            f"MLflow at {self._settings.tracking_uri} does not answer.", "Is the stack up? Run: influcoder up"
+        )

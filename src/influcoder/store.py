@@ -139,9 +139,13 @@ class ObjectStore:
         except ClientError as error:
             raise self._translated(error, what) from error
         except NoCredentialsError as error:
-            raise StoreError("there are no S3 credentials.", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.") from error
+            raise StoreError(
+                "there are no S3 credentials.", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            ) from error
         except ConnectionError as error:
-            raise StoreError(f"S3 at {self._endpoint} does not answer.", "Is the stack up? Run: influcoder up") from error
+            raise StoreError(
+                f"S3 at {self._endpoint} does not answer.", "Is the stack up? Run: influcoder up"
+            ) from error
         except BotoCoreError as error:
             if "checksum" in str(error).lower():
                 raise IntegrityError(f"{self.uri(what)} does not match its checksum.", "Restore it.") from error

@@ -109,7 +109,9 @@ def test_content_that_stood_there_is_dropped_and_counted(tmp_path):
 
 def test_parquet_round_trip(tmp_path, samples):
     path = tmp_path / "a.parquet"
-    pd.DataFrame([{name: getattr(s, name) for name in ("id", "context", "target", "text", "source")} for s in samples]).to_parquet(path)
+    pd.DataFrame(
+        [{name: getattr(s, name) for name in ("id", "context", "target", "text", "source")} for s in samples]
+    ).to_parquet(path)
     assert read_corpus(str(path)).samples == tuple(samples)
 
 
@@ -157,4 +159,7 @@ def test_digest_does_not_depend_on_order(contents, seed):
 
 def test_digest_depends_on_every_sample(samples):
     whole = Corpus("a", tuple(samples)).digest
-    assert len({whole, *(Corpus("a", tuple(s for s in samples if s is not left)).digest for left in samples)}) == len(samples) + 1
+    assert (
+        len({whole, *(Corpus("a", tuple(s for s in samples if s is not left)).digest for left in samples)})
+        == len(samples) + 1
+    )

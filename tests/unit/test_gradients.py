@@ -24,6 +24,9 @@ from influcoder.influence.projection import CountSketch
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.influence.tokens import tokenize
 
+# peft corrects its own setting for Conv1D, and says so.
+pytestmark = pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
+
 RANK = 3
 WHOLE = TeacherSpec(rank=RANK, adapter_seed=5, projection_dim=0, max_tokens=48)
 SKETCHED = TeacherSpec(rank=RANK, adapter_seed=5, projection_dim=256, projection_seed=7, max_tokens=48)
@@ -40,7 +43,9 @@ def gpt2(vocabulary):
 
 
 def gpt_neox(vocabulary):
-    return GPTNeoXForCausalLM(GPTNeoXConfig(vocab_size=vocabulary, intermediate_size=48, initializer_range=0.2, **SHAPE))
+    return GPTNeoXForCausalLM(
+        GPTNeoXConfig(vocab_size=vocabulary, intermediate_size=48, initializer_range=0.2, **SHAPE)
+    )
 
 
 def opt(vocabulary):
@@ -48,7 +53,9 @@ def opt(vocabulary):
     return OPTForCausalLM(config)
 
 
-@pytest.fixture(scope="module", params=[None, gpt2, gpt_neox, opt, qwen2], ids=lambda make: make.__name__ if make else "llama")
+@pytest.fixture(
+    scope="module", params=[None, gpt2, gpt_neox, opt, qwen2], ids=lambda make: make.__name__ if make else "llama"
+)
 def decoder(request, tiny_decoder):
     """Grouped-query attention, Conv1D, parallel residuals with fused projections, projected embeddings, biases."""
     if request.param is None:
@@ -80,7 +87,9 @@ def targets(tokens):
 
 def adapter_gradients(decoder, tokens, reduction="mean"):
     """Gradients of a fresh adapter's B matrices, in the order of the layers' names, and of its A matrices."""
-    config = peft.LoraConfig(r=RANK, lora_alpha=RANK, lora_dropout=0, target_modules="all-linear", task_type="CAUSAL_LM")
+    config = peft.LoraConfig(
+        r=RANK, lora_alpha=RANK, lora_dropout=0, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
     adapted = peft.get_peft_model(copy.deepcopy(decoder.model), config)
     layers = {
         name.removeprefix("base_model.model."): layer
@@ -101,7 +110,6 @@ def relative_error(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
 def test_features_are_the_gradients_of_an_adapter(decoder, batch):
     features = extract_features(decoder, WHOLE, batch)
     for row, tokens in enumerate(batch):
@@ -118,7 +126,9 @@ def test_sum_is_the_gradient_of_the_summed_loss(tiny_decoder, batch):
         _, gradient, _ = adapter_gradients(tiny_decoder, tokens, "sum")
         assert relative_error(features.vectors[row], gradient / np.linalg.norm(gradient)) <= 1e-5
         assert features.norms[row] == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
-        assert features.losses[row] == pytest.approx(float(own_loss(tiny_decoder.model, tokens)) * targets(tokens), rel=1e-5)
+        assert features.losses[row] == pytest.approx(
+            float(own_loss(tiny_decoder.model, tokens)) * targets(tokens), rel=1e-5
+        )
 
 
 def test_losses_are_the_models_own(decoder, batch):
@@ -155,7 +165,9 @@ def test_sketched_features_are_the_sketch_of_the_whole(tiny_decoder, batch):
     for name in sorted(linear_names(tiny_decoder.model)):
         width = tiny_decoder.model.get_submodule(name).out_features * RANK
         layer, rows = rows[:, :width], rows[:, width:]
-        CountSketch.of(f"{SKETCHED.projection_seed}:{name}", width, SKETCHED.projection_dim, layer.device).add(layer, expected)
+        CountSketch.of(f"{SKETCHED.projection_seed}:{name}", width, SKETCHED.projection_dim, layer.device).add(
+            layer, expected
+        )
     assert rows.shape[1] == 0
     np.testing.assert_allclose(sketched.vectors * sketched.norms[:, None], expected.numpy(), rtol=1e-4, atol=1e-5)
 
@@ -168,7 +180,9 @@ def test_features_are_unit_rows(decoder, batch):
 
 @pytest.mark.parametrize("change", [{"adapter_seed": 6}, {"projection_seed": 8}, {"reduction": "sum"}], ids=str)
 def test_features_depend_on_the_teacher(tiny_decoder, batch, change):
-    mine, other = (extract_features(tiny_decoder, spec, batch) for spec in (SKETCHED, SKETCHED.model_copy(update=change)))
+    mine, other = (
+        extract_features(tiny_decoder, spec, batch) for spec in (SKETCHED, SKETCHED.model_copy(update=change))
+    )
     assert not np.allclose(mine.vectors * mine.norms[:, None], other.vectors * other.norms[:, None], rtol=0.01)
 
 

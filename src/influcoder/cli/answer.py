@@ -94,9 +94,10 @@ def table(answer: Answer) -> Table:
         row = (str(item.rank), f"{item.score:.3f}", exact, f"{item.percentile:.1f}")
         grid.add_row(*row, item.sample.source, _short(item.sample.text, 90))
     tags = answer.champion.tags
+    interval = f"{tags['agreement.rho']} [{tags['agreement.lo']}, {tags['agreement.hi']}]"
     grid.caption = (
-        f"encoder version {answer.champion.version}, labels {tags['labelset.id']}, decoder "
-        f"{tags['decoder.fingerprint'][:12]}, agreement {tags['agreement.rho']} [{tags['agreement.lo']}, {tags['agreement.hi']}]"
+        f"encoder version {answer.champion.version}, labels {tags['labelset.id']}, "
+        f"decoder {tags['decoder.fingerprint'][:12]}, agreement {interval}"
     )
     return grid
 

@@ -23,7 +23,9 @@ Corpus = Annotated[str | None, typer.Option(help="pool of samples: docs:PACKAGES
 
 @app.callback()
 def root(
-    stack: Annotated[str, typer.Option(help="which local stack to talk to, `.influcoder/NAME`", envvar="INFLUCODER_STACK")] = "local",
+    stack: Annotated[
+        str, typer.Option(help="which local stack to talk to, `.influcoder/NAME`", envvar="INFLUCODER_STACK")
+    ] = "local",
 ) -> None:
     """Data attribution for language models that is cheap, and checked.
 
@@ -139,7 +141,9 @@ def retrain(check_id: Annotated[str, typer.Argument(help="id of a check whose ve
 
 @app.command()
 def attribute(
-    answer: Annotated[str | None, typer.Option(help="what the decoder said; generated from the prompt unless given")] = None,
+    answer: Annotated[
+        str | None, typer.Option(help="what the decoder said; generated from the prompt unless given")
+    ] = None,
     prompt: Annotated[str, typer.Option(help="what the decoder was asked")] = "",
     k: Annotated[int, typer.Option(min=1, help="how many samples to show")] = 10,
     verify: Annotated[bool, typer.Option(help="compute exact influence of the samples shown")] = False,
@@ -192,7 +196,9 @@ def main() -> None:
     except RuntimeError as error:
         if "Failed to reach API" not in str(error):
             raise
-        fail(str(ServiceError(f"Prefect at {os.environ.get('PREFECT_API_URL')} does not answer.", "Run: influcoder up")))
+        fail(
+            str(ServiceError(f"Prefect at {os.environ.get('PREFECT_API_URL')} does not answer.", "Run: influcoder up"))
+        )
 
 
 def fail(message: str) -> None:

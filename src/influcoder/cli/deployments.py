@@ -39,7 +39,9 @@ def follow(flow_run_id: UUID, name: str, say: Say, seconds: float = 900.0) -> Fl
             if flow_run.state and flow_run.state.is_final():
                 if flow_run.state.is_completed():
                     return flow_run
-                raise ServiceError(f"flow run {name} {flow_run.name} ended as {flow_run.state.name}: {flow_run.state.message}")
+                raise ServiceError(
+                    f"flow run {name} {flow_run.name} ended as {flow_run.state.name}: {flow_run.state.message}"
+                )
             time.sleep(POLL_SECONDS)
     raise ServiceError(f"flow run {name} is not done after {seconds:.0f} s.", "Is the worker running?")
 
@@ -69,7 +71,10 @@ def events(name: str) -> list[dict[str, Any]]:
 
 def _pass_on(client: SyncPrefectClient, flow_run_id: UUID, seen: int, say: Say) -> int:
     logs = client.read_logs(
-        LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id])), limit=100, offset=seen, sort=LogSort.TIMESTAMP_ASC
+        LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id])),
+        limit=100,
+        offset=seen,
+        sort=LogSort.TIMESTAMP_ASC,
     )
     for log in logs:
         say(log.message.splitlines()[0] if log.message else "")

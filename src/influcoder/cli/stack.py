@@ -110,7 +110,11 @@ class Stack:
 
     def _spawn(self) -> None:
         command = [_tool("honcho"), "start", "-f", str(ROOT / "infra" / "Procfile"), "-d", str(ROOT), "-e", "/dev/null"]
-        environment = {**os.environ, **self.environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment = {
+            **os.environ,
+            **self.environment(),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
         with self.log_file.open("ab") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
@@ -132,9 +136,16 @@ class Stack:
         (self.folder / "s3").mkdir(exist_ok=True)
         old = self.environment()
         ports = _ports(wanted, old)
-        access, secret = old.get("AWS_ACCESS_KEY_ID", "influcoder"), old.get("AWS_SECRET_ACCESS_KEY", secrets.token_hex(16))
+        access, secret = (
+            old.get("AWS_ACCESS_KEY_ID", "influcoder"),
+            old.get("AWS_SECRET_ACCESS_KEY", secrets.token_hex(16)),
+        )
         credentials = [{"accessKey": access, "secretKey": secret}]
-        identity = {"name": "influcoder", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+        identity = {
+            "name": "influcoder",
+            "credentials": credentials,
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
         _private(self.folder / "s3.json", json.dumps({"identities": [identity]}))
         lines = {**ports, **_variables(self.folder, ports, access, secret)}
         if (self.folder / "influcoder.toml").is_file():
@@ -181,7 +192,9 @@ def _ports(wanted: Mapping[str, int], old: Mapping[str, str]) -> dict[str, int]:
         variable = f"{name.upper()}_PORT"
         if name in wanted:
             if not _free(wanted[name]):
-                raise ServiceError(f"port {wanted[name]} for {name} is taken.", "Name another one, or none for a free one.")
+                raise ServiceError(
+                    f"port {wanted[name]} for {name} is taken.", "Name another one, or none for a free one."
+                )
             ports[variable] = wanted[name]
         elif variable in old and _usable(int(old[variable])):
             ports[variable] = int(old[variable])

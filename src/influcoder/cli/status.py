@@ -94,5 +94,6 @@ def _next_run() -> str:
             flow = client.read_flow(runs[0].flow_id)
     except (httpx.HTTPError, RuntimeError) as error:
         raise InflucoderError("Prefect does not answer.", "Run: influcoder up") from error
-    wait = runs[0].expected_start_time - datetime.now(UTC)
-    return f"{flow.name} at {runs[0].expected_start_time:%Y-%m-%d %H:%M} UTC, in {wait.total_seconds() / 3600:.1f} hours"
+    start = runs[0].expected_start_time
+    hours = (start.timestamp() - datetime.now(UTC).timestamp()) / 3600
+    return f"{flow.name} at {start:%Y-%m-%d %H:%M} UTC, in {hours:.1f} hours"

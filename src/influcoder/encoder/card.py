@@ -29,15 +29,15 @@ def describe(manifest: Manifest, distilled: Distilled, found: Agreement, untrain
     sources = ", ".join(source.uri for source in manifest.identity.sources)
     train = f"{manifest.count('train', 'query')} queries × {manifest.count('train', 'candidate')} candidates"
     rows = "\n".join(
-        f"| {name} | {interval.value:.3f} [{interval.lo:.3f}, {interval.hi:.3f}] | {untrained.figures()[name].value:.3f} |"
-        for name, interval in found.figures().items()
+        f"| {name} | {figure.value:.3f} [{figure.lo:.3f}, {figure.hi:.3f}] | {untrained.figures()[name].value:.3f} |"
+        for name, figure in found.figures().items()
     )
     return f"""Ranks samples of `{sources}` as exact influence on **{manifest.decoder_uri}** does
 (decoder `{teacher.decoder_fingerprint[:16]}`). It says nothing about any other checkpoint.
 
 Distilled from label set `{manifest.id}` ({train}; teacher `{teacher.id}`, {teacher.spec.method}, rank
-{teacher.spec.rank}), starting at `{distilled.start}`; epoch {distilled.best} of {len(distilled.history) - 1} was kept by
-the selection split.
+{teacher.spec.rank}), starting at `{distilled.start}`; the selection split kept epoch {distilled.best} of
+{len(distilled.history) - 1}.
 
 Agreement on the report split, {found.rho.queries} queries × {found.candidates} candidates that chose nothing:
 

@@ -38,14 +38,20 @@ def agreement_figure(encoders: Mapping[str, Agreement]) -> "Figure":
     figure = _figure(7, 1.6 + 0.9 * len(encoders))
     axes = figure.add_subplot()
     jitter = np.random.default_rng(0)
-    for row, (name, found) in enumerate(encoders.items()):
+    for row, found in enumerate(encoders.values()):
         colour = _BLUE if row == 0 else _GREY
-        axes.scatter(found.per_query, row + jitter.uniform(-0.15, 0.15, len(found.per_query)), s=14, alpha=0.45, color=colour)
+        axes.scatter(
+            found.per_query, row + jitter.uniform(-0.15, 0.15, len(found.per_query)), s=14, alpha=0.45, color=colour
+        )
         error = [[found.rho.value - found.rho.lo], [found.rho.hi - found.rho.value]]
         axes.errorbar(found.rho.value, row, xerr=error, fmt="D", color="black", capsize=4, markersize=6)
-        axes.annotate(f"{found.rho.value:.2f}", (found.rho.value, row), xytext=(0, 9), textcoords="offset points", ha="center")
+        axes.annotate(
+            f"{found.rho.value:.2f}", (found.rho.value, row), xytext=(0, 9), textcoords="offset points", ha="center"
+        )
     axes.axvline(0, color="#cccccc", linewidth=1, zorder=0)
-    axes.set(yticks=range(len(encoders)), yticklabels=list(encoders), xlabel="Spearman ρ with exact influence, a dot a query")
+    axes.set(
+        yticks=range(len(encoders)), yticklabels=list(encoders), xlabel="Spearman ρ with exact influence, a dot a query"
+    )
     axes.set_ylim(len(encoders) - 0.5, -0.5)
     axes.set_title("Agreement on the report split (mean and 95 % interval)", loc="left")
     return figure

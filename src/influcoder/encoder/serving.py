@@ -6,7 +6,7 @@ import mlflow
 import numpy as np
 
 
-class EncoderModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+class EncoderModel(mlflow.pyfunc.PythonModel):
     """Texts in, unit vectors out."""
 
     def load_context(self, context: Any) -> None:

@@ -104,9 +104,9 @@ def _batch(
 ) -> FeatureTable:
     features = extract_features(decoder, teacher.spec, tokens)
     usable = np.isfinite(features.losses) & np.isfinite(features.norms) & (features.norms > 0)
-    for row in np.flatnonzero(~usable):
+    for row in np.flatnonzero(~usable).tolist():
         quarantined[samples[row].hash] = f"loss {features.losses[row]}, gradient norm {features.norms[row]}"
-    rows = np.flatnonzero(usable)
+    rows = np.flatnonzero(usable).tolist()
     return FeatureTable(
         tuple(samples[row].hash for row in rows),
         features.vectors[rows],

@@ -133,7 +133,7 @@ def _read(store: ObjectStore, manifest: Manifest, name: str) -> bytes:
 
 
 def _entry(row: Mapping[str, str]) -> Entry:
-    sample = Sample(*(row[name] for name in ("id", "context", "target", "text", "source")))
+    sample = Sample(row["id"], row["context"], row["target"], row["text"], row["source"])
     return Entry(sample, row["role"], row["split"])
 
 

@@ -166,9 +166,7 @@ def _check(context: Any, source: Any, name: str, frame: pd.DataFrame, suite: lis
 
     batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
     expectations = context.suites.add(gx.ExpectationSuite(name=name, expectations=suite))
-    definition = context.validation_definitions.add(
-        gx.ValidationDefinition(name=name, data=batch, suite=expectations)
-    )
+    definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=expectations))
     checkpoint = context.checkpoints.add(gx.Checkpoint(name=name, validation_definitions=[definition]))
     done = checkpoint.run(batch_parameters={"dataframe": frame})
     return name, next(iter(done.run_results.values()))

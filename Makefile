@@ -1,0 +1,30 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both make .venv from constraints.txt, once.
+VENV ?= .venv
+PYTHON ?= python3.11
+TORCH ?= cpu
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(TORCH)
+
+.PHONY: demo test check up clean
+
+demo: $(STAMP)
+	$(BIN)/influcoder demo $(if $(KEEP),--keep)
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+up: $(STAMP)
+	$(BIN)/influcoder up
+
+$(STAMP): infra/install.sh infra/constraints.txt pyproject.toml
+	PYTHON=$(PYTHON) TORCH=$(TORCH) TORCH_INDEX=$(TORCH_INDEX) bash infra/install.sh $(VENV)
+	touch $@
+
+clean:
+	rm -rf $(VENV) .influcoder

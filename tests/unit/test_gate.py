@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from influcoder.agreement import agreement
+from monitoring.gate import judge_challenger
+
+MARGIN = 0.02
+LABELS = np.random.default_rng(0).normal(size=(60, 40))
+
+
+def ranking(noise, seed=1):
+    """Agreement of scores that follow the labels up to noise."""
+    return agreement(LABELS + noise * np.random.default_rng(seed).normal(size=LABELS.shape), LABELS, resamples=50)
+
+
+NOTHING = agreement(np.full(LABELS.shape, np.nan), LABELS, resamples=50)
+CONSTANT = agreement(np.ones(LABELS.shape), LABELS, resamples=50)
+GOOD, FAIR, CHANCE = ranking(0.5), ranking(0.9), ranking(1e6)
+
+
+def test_first_challenger_above_the_floor_passes():
+    result = judge_challenger(GOOD, CHANCE, None, MARGIN)
+    assert result.passed
+    assert result.over_champion is None
+    assert len(result.reasons) == 1
+
+
+def test_challenger_at_the_floor_fails():
+    result = judge_challenger(ranking(1e6, seed=2), CHANCE, None, MARGIN)
+    assert not result.passed
+    assert result.reasons[0].startswith("failed: over the untrained encoder")
+
+
+def test_challenger_that_equals_the_champion_passes():
+    result = judge_challenger(GOOD, CHANCE, GOOD, MARGIN)
+    assert result.passed
+    assert result.over_champion == (0, 0, 0)
+
+
+def test_better_challenger_passes():
+    result = judge_challenger(GOOD, CHANCE, FAIR, MARGIN)
+    assert result.passed
+    assert result.over_champion[1] > 0
+
+
+def test_challenger_that_is_worse_by_more_than_the_margin_fails():
+    result = judge_challenger(FAIR, CHANCE, GOOD, MARGIN)
+    assert not result.passed
+    assert [reason.split(":")[0] for reason in result.reasons] == ["passed", "failed"]
+    assert result.over_champion[0] < -MARGIN
+
+
+def test_margin_decides_how_much_worse_is_accepted():
+    loss = judge_challenger(FAIR, CHANCE, GOOD, MARGIN).over_champion
+    assert judge_challenger(FAIR, CHANCE, GOOD, -loss[1] + 0.001).passed
+    assert not judge_challenger(FAIR, CHANCE, GOOD, -loss[1] - 0.001).passed
+
+
+@pytest.mark.parametrize("empty", [NOTHING, CONSTANT], ids=["not finite", "constant"])
+@pytest.mark.parametrize("role", ["challenger", "untrained", "champion"])
+def test_no_evidence_never_passes(empty, role):
+    evidence = {"challenger": GOOD, "untrained": CHANCE, "champion": FAIR, role: empty}
+    result = judge_challenger(**evidence, margin=0.99)
+    assert not result.passed
+    assert any(reason.startswith("failed") for reason in result.reasons)
