@@ -77,5 +77,7 @@ def _pass_on(client: SyncPrefectClient, flow_run_id: UUID, seen: int, say: Say) 
         sort=LogSort.TIMESTAMP_ASC,
     )
     for log in logs:
-        say(log.message.splitlines()[0] if log.message else "")
+        # What the worker and each task say of themselves is for the flow run's page.
+        if log.message.strip() and (log.name == "prefect.flow_runs" or not log.name.startswith("prefect.")):
+            say(log.message.splitlines()[0])
     return seen + len(logs)

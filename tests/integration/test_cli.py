@@ -1,0 +1,93 @@
+"""Errors that a first user makes are one clear line, with no traceback."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).parent / "influcoder"
+
+
+def run(*arguments, cwd, **environment):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("INFLUCODER", "PREFECT"))}
+    return subprocess.run(
+        [COMMAND, *arguments], cwd=cwd, env={**clean, **environment}, capture_output=True, text=True, timeout=300
+    )
+
+
+def assert_one_line(done, *words):
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr.split("error:")[-1]
+    last = done.stderr.split("error:")[-1]
+    assert len(last.strip().splitlines()) == 1, last
+    for word in words:
+        assert word in last
+
+
+@pytest.fixture
+def environment(stack):
+    return {name: os.environ[name] for name in stack.environment()}
+
+
+def test_every_command_has_help_with_an_example(tmp_path):
+    listing = run("--help", cwd=tmp_path).stdout
+    for name in ("up", "demo", "label", "train", "promote", "check", "retrain", "attribute", "status"):
+        assert name in listing
+        assert "Example" in run(name, "--help", cwd=tmp_path).stdout
+
+
+def test_port_taken(tmp_path):
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        assert_one_line(run("up", "--mlflow-port", str(port), cwd=tmp_path), f"port {port} for mlflow is taken")
+
+
+def test_s3_is_down(tmp_path):
+    done = run(
+        "attribute",
+        "--answer",
+        "x",
+        cwd=tmp_path,
+        INFLUCODER_STORE__ENDPOINT="http://127.0.0.1:9",
+        INFLUCODER_MLFLOW__TRACKING_URI="http://127.0.0.1:9",
+    )
+    assert_one_line(done, "does not answer", "influcoder up")
+
+
+def test_no_champion_yet(tmp_path, environment):
+    done = run("attribute", "--answer", "x", cwd=tmp_path, **{**environment, "INFLUCODER_MLFLOW__MODEL": "unborn"})
+    assert_one_line(done, "there is no champion yet", "influcoder train")
+
+
+def test_unknown_decoder(tmp_path, environment):
+    assert_one_line(run("label", "--decoder", "no/such/folder", cwd=tmp_path, **environment), "is no decoder")
+
+
+def test_unreadable_jsonl_names_the_line(tmp_path, environment):
+    (tmp_path / "pool.jsonl").write_text('{"target": "fine"}\n{"target": oops}\n')
+    assert_one_line(run("label", "--corpus", "pool.jsonl", cwd=tmp_path, **environment), "pool.jsonl, line 2")
+
+
+def test_prefect_is_down(tmp_path, environment):
+    done = run("label", cwd=tmp_path, **{**environment, "PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    assert_one_line(done, "Prefect at http://127.0.0.1:9/api does not answer", "influcoder up")
+
+
+def test_disk_full(tmp_path, environment):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [COMMAND, "status"], cwd=tmp_path, env={**os.environ, **environment}, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert_one_line(done, "the disk is full", "Free space")
+
+
+def test_status_says_what_is_wrong_when_everything_is_down(tmp_path):
+    done = run("status", cwd=tmp_path, INFLUCODER_STORE__ENDPOINT="http://127.0.0.1:9", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert done.returncode == 0, done.stderr
+    assert "what is wrong" in done.stdout
+    assert "does not answer" in done.stdout

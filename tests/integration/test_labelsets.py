@@ -1,0 +1,137 @@
+"""Label sets against a real S3 server: published once, verified on reading, resumed after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from influcoder.errors import IntegrityError
+from influcoder.influence import Teacher
+from influcoder.influence.cache import FeatureCache
+from influcoder.influence.labeller import label_samples
+from influcoder.influence.teacher import TeacherSpec
+from influcoder.labelsets import latest, load_label_set, plan_label_set, publish
+from influcoder.labelsets.labelset import assemble
+from influcoder.labelsets.publish import load_manifest
+from influcoder.samples import read_corpus
+from influcoder.settings import LabelBudget, load_settings
+from influcoder.store import ObjectStore
+
+BUDGET = LabelBudget(
+    train={"queries": 4, "candidates": 8},
+    selection={"queries": 2, "candidates": 5},
+    report={"queries": 3, "candidates": 6},
+)
+
+
+@pytest.fixture
+def store(stack, request):
+    return ObjectStore(load_settings().store.model_copy(update={"prefix": f"tests/{request.node.name}"}))
+
+
+@pytest.fixture
+def built(store, tiny_decoder, corpus_file):
+    return build(store, tiny_decoder, corpus_file)
+
+
+def build(store, decoder, corpus_file):
+    plan = plan_label_set(read_corpus(str(corpus_file)), None, BUDGET, seed=0)
+    teacher = Teacher(decoder_fingerprint=decoder.fingerprint, spec=TeacherSpec(projection_dim=256, max_tokens=64))
+    labelled = label_samples(decoder, teacher, plan.samples, FeatureCache(store, teacher.id), 512, 8)
+    return assemble(plan, teacher, decoder.uri, labelled), labelled
+
+
+def test_round_trip_keeps_every_label(store, built):
+    labels, _ = built
+    publish(store, labels, {"index.html": b"<html></html>"})
+    read = load_label_set(store, labels.id)
+    assert read.identity == labels.identity
+    assert (read.features.vectors == labels.features.vectors).all()
+    assert read.pairs.equals(labels.pairs)
+    assert latest(store) == labels.id
+
+
+def test_labelling_again_computes_nothing_and_publishes_the_same(store, built, tiny_decoder, corpus_file):
+    labels, first = built
+    manifest = publish(store, labels, {})
+    again, second = build(store, tiny_decoder, corpus_file)
+    assert (first.computed, second.computed) == (len(labels.entries), 0)
+    assert publish(store, again, {}) == manifest
+
+
+@pytest.mark.parametrize("name", ["samples.parquet", "features.safetensors"])
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-1] + bytes([data[-1] ^ 1])])
+def test_a_cut_or_changed_file_is_refused(store, built, name, damage):
+    labels, _ = built
+    manifest = publish(store, labels, {})
+    key = f"labelsets/{labels.id}/{manifest.files[name].sha256}/{name}"
+    store.put(key, damage(store.get(key)))
+    with pytest.raises(IntegrityError, match="does not match its checksum"):
+        load_label_set(store, labels.id)
+
+
+def test_a_changed_manifest_is_refused(store, built):
+    labels, _ = built
+    publish(store, labels, {})
+    key = f"labelsets/{labels.id}/manifest.json"
+    store.put(key, store.get(key).replace(b'"rank": 16', b'"rank": 32'))
+    with pytest.raises(IntegrityError, match="was changed"):
+        load_manifest(store, labels.id)
+
+
+def test_nothing_is_visible_before_the_manifest(store, built):
+    labels, _ = built
+    store.put(f"labelsets/{labels.id}/half/samples.parquet", b"half")
+    with pytest.raises(IntegrityError, match="there is no label set"):
+        load_label_set(store, labels.id)
+    assert latest(store) is None
+
+
+def test_a_changed_feature_shard_is_refused(store, built, tiny_decoder, corpus_file):
+    key = next(key for key in store.keys("features/"))
+    data = store.get(key)
+    store.put(key, data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(IntegrityError, match="was changed or cut off"):
+        build(store, tiny_decoder, corpus_file)
+
+
+LABEL_ALL = """
+import sys
+import torch
+torch.set_num_threads(1)
+from influcoder.decoder import load_decoder
+from influcoder.influence import Teacher
+from influcoder.influence.cache import FeatureCache
+from influcoder.influence.labeller import label_samples
+from influcoder.influence.teacher import TeacherSpec
+from influcoder.samples import read_corpus
+from influcoder.settings import load_settings
+from influcoder.store import ObjectStore
+
+decoder_dir, corpus, prefix = sys.argv[1:]
+store = ObjectStore(load_settings().store.model_copy(update={"prefix": prefix}))
+decoder = load_decoder(decoder_dir)
+teacher = Teacher(decoder_fingerprint=decoder.fingerprint, spec=TeacherSpec(rank=4, projection_dim=4096, max_tokens=64))
+done = label_samples(decoder, teacher, read_corpus(corpus).samples, FeatureCache(store, teacher.id), 64, 2)
+print(done.computed)
+"""
+
+
+def test_killed_labelling_goes_on_where_it_was(store, request, tiny_decoder_dir, corpus_file):
+    prefix = f"tests/{request.node.name}"
+    command = [sys.executable, "-c", LABEL_ALL, str(tiny_decoder_dir), str(corpus_file), prefix]
+    first = subprocess.Popen(command, env=os.environ)
+    end = time.monotonic() + 120
+    while len(list(store.keys("features/"))) < 5 and time.monotonic() < end:
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    kept = len(list(store.keys("features/")))
+    assert kept >= 5
+    second = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=True)
+    total = len(read_corpus(str(corpus_file)))
+    assert 0 < int(second.stdout) <= total - 2 * 5
+    assert int(second.stdout) + 2 * kept <= total + 2

@@ -1,0 +1,63 @@
+"""The object store against a real S3 server."""
+
+import pytest
+
+from influcoder.errors import AlreadyExistsError, ChangedMeanwhileError, IntegrityError, StoreError
+from influcoder.settings import StoreSettings, load_settings
+from influcoder.store import ObjectStore
+
+
+@pytest.fixture
+def store(stack, request):
+    return ObjectStore(load_settings().store.model_copy(update={"prefix": f"tests/{request.node.name}"}))
+
+
+def test_create_refuses_an_object_that_exists(store):
+    store.create("a", b"first")
+    with pytest.raises(AlreadyExistsError):
+        store.create("a", b"second")
+    assert store.get("a") == b"first"
+
+
+def test_swap_moves_only_what_was_read(store):
+    store.swap("pointer", b"1", None)
+    _, version = store.read("pointer")
+    store.swap("pointer", b"2", version)
+    with pytest.raises(ChangedMeanwhileError):
+        store.swap("pointer", b"3", version)
+    with pytest.raises(ChangedMeanwhileError):
+        store.swap("pointer", b"4", None)
+    assert store.get("pointer") == b"2"
+
+
+def test_keys_are_relative_to_the_prefix(store):
+    for name in ("x/1", "x/2", "y/1"):
+        store.put(name, b"")
+    assert list(store.keys("x/")) == ["x/1", "x/2"]
+
+
+def test_range_and_absence(store):
+    store.put("bytes", b"0123456789")
+    assert store.get_range("bytes", 2, 3) == b"234"
+    assert store.read_if_there("absent") == (None, None)
+    with pytest.raises(IntegrityError, match="is not there"):
+        store.get("absent")
+
+
+def test_missing_bucket_is_one_clear_line(store):
+    settings = load_settings().store.model_copy(update={"bucket": "no-such-bucket"})
+    with pytest.raises(StoreError, match=r"bucket 'no-such-bucket' does not exist"):
+        ObjectStore(settings).get("a")
+
+
+def test_wrong_credentials_are_refused(store):
+    settings = load_settings().store.model_copy(update={"access_key": None, "secret_key": None})
+    wrong = StoreSettings(**{**settings.model_dump(), "access_key": "influcoder", "secret_key": "wrong"})
+    with pytest.raises(StoreError):
+        ObjectStore(wrong).get("a")
+
+
+def test_server_that_is_down_is_one_clear_line():
+    settings = StoreSettings(endpoint="http://127.0.0.1:9", access_key="a", secret_key="b")
+    with pytest.raises(StoreError, match="does not answer"):
+        ObjectStore(settings).get("a")
