@@ -49,7 +49,7 @@ class LabelSettings(_Section):
 
     budget: LabelBudget = LabelBudget()
     spot: SplitBudget = SplitBudget(queries=60, candidates=90)
-    token_budget: int = Field(768, ge=8)
+    token_budget: int = Field(512, ge=8)
     shard_samples: int = Field(32, ge=1)
     strict: bool = True
     seed: int = 0

@@ -10,9 +10,9 @@ import pytest
 from influcoder.cli.stack import Stack
 
 TOPICS = {
-    "sea": "anchor harbour sail tide captain mast cargo keel lantern rope storm lighthouse".split(),
-    "kitchen": "oven flour butter whisk spoon sugar kettle dough pepper basil cinnamon ladle".split(),
-    "orbit": "rocket satellite capsule thruster moon antenna telescope comet gravity module probe radar".split(),
+    "sea": ["anchor", "harbour", "sail", "tide", "captain", "mast", "cargo", "keel", "lantern", "rope", "storm", "lighthouse"],
+    "kitchen": ["oven", "flour", "butter", "whisk", "spoon", "sugar", "kettle", "dough", "pepper", "basil", "cinnamon", "ladle"],
+    "orbit": ["rocket", "satellite", "capsule", "thruster", "moon", "antenna", "telescope", "comet", "gravity", "module", "probe", "radar"],
 }
 
 SETTINGS = """

@@ -81,13 +81,23 @@ def test_prefect_is_down(tmp_path, environment):
 def test_disk_full(tmp_path, environment):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [COMMAND, "status"], cwd=tmp_path, env={**os.environ, **environment}, stdout=full, stderr=subprocess.PIPE, text=True
+            [COMMAND, "status"],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
         )
     assert_one_line(done, "the disk is full", "Free space")
 
 
 def test_status_says_what_is_wrong_when_everything_is_down(tmp_path):
-    done = run("status", cwd=tmp_path, INFLUCODER_STORE__ENDPOINT="http://127.0.0.1:9", PREFECT_API_URL="http://127.0.0.1:9/api")
+    done = run(
+        "status",
+        cwd=tmp_path,
+        INFLUCODER_STORE__ENDPOINT="http://127.0.0.1:9",
+        PREFECT_API_URL="http://127.0.0.1:9/api",
+    )
     assert done.returncode == 0, done.stderr
     assert "what is wrong" in done.stdout
     assert "does not answer" in done.stdout

@@ -38,13 +38,13 @@ corpus = "{corpus}"
 max_tokens = 128
 
 [labels.budget]
-train = {{ queries = 50, candidates = 90 }}
-selection = {{ queries = 12, candidates = 18 }}
-report = {{ queries = 24, candidates = 36 }}
+train = {{ queries = 40, candidates = 80 }}
+selection = {{ queries = 10, candidates = 16 }}
+report = {{ queries = 20, candidates = 32 }}
 
 [labels.spot]
-queries = 24
-candidates = 36
+queries = 20
+candidates = 32
 
 [encoder]
 max_tokens = 128

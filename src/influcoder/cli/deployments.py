@@ -16,7 +16,7 @@ from prefect.events.filters import EventFilter, EventNameFilter
 from influcoder.errors import ServiceError
 
 Say = Callable[[str], None]
-POLL_SECONDS = 1.0
+POLL_SECONDS = 2.0
 
 
 def run(name: str, say: Say, seconds: float = 900.0, **parameters: Any) -> FlowRun:
