@@ -32,7 +32,7 @@ class Check(BaseModel):
         created: UTC time, ISO 8601.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     id: str = ""
     encoder_version: str

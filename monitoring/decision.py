@@ -28,7 +28,7 @@ class Judgement(BaseModel):
         hi: upper end.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     verdict: Verdict
     reason: str

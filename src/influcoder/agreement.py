@@ -80,9 +80,11 @@ def agreement(scores: Array, labels: Array, k: int = TOP_K, resamples: int = 200
     k = max(1, min(k, labels.shape[1] // 5))
     per_query = per_query_spearman(scores, labels)
     ranked = np.isfinite(per_query)
+    # Every figure rests on the queries that have a ranking at all.
+    scores, labels = scores[ranked], labels[ranked]
     return Agreement(
         rho=mean_interval(per_query, resamples, seed),
-        aggregated_rho=_aggregated_interval(scores[ranked], labels[ranked], resamples, seed),
+        aggregated_rho=_aggregated_interval(scores, labels, resamples, seed),
         tau=mean_interval(_by_query(_tau, scores, labels), resamples, seed),
         precision=mean_interval(_by_query(lambda s, t: precision_at_k(s, t, k), scores, labels), resamples, seed),
         ndcg=mean_interval(_by_query(lambda s, t: ndcg_at_k(s, t, k), scores, labels), resamples, seed),
@@ -178,9 +180,7 @@ def _aggregated_interval(scores: Array, labels: Array, resamples: int, seed: int
 
 
 def _by_query(figure: Callable[[Array, Array], float], scores: Array, labels: Array) -> Array:
-    finite = np.isfinite(scores).all(1) & np.isfinite(labels).all(1)
-    rows = zip(scores, labels, finite, strict=True)
-    return np.array([figure(s, t) if usable else np.nan for s, t, usable in rows])
+    return np.array([figure(s, t) for s, t in zip(scores, labels, strict=True)])
 
 
 def _tau(scores: Array, labels: Array) -> float:

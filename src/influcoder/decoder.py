@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from influcoder.errors import DecoderError
@@ -43,7 +44,7 @@ class Decoder:
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         digest.update(_tokenizer_content(self.tokenizer).encode())
         return digest.hexdigest()
 
@@ -88,11 +89,17 @@ def load_decoder(uri: str, dtype: str = "float32", attention: str = "sdpa", devi
         address = _Address(str(_converted(Path(address.name, address.keywords["gguf_file"]))), {})
     try:
         tokenizer = AutoTokenizer.from_pretrained(address.name, **address.keywords)
-        model = AutoModelForCausalLM.from_pretrained(address.name, **address.keywords, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            address.name, **address.keywords, **options, output_loading_info=True
+        )
+        model = model.to(_device(device)).eval().requires_grad_(False)
+    except (OSError, ValueError, KeyError, RuntimeError, AssertionError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DecoderError(f"decoder {uri!r} can't be loaded: {reason}") from error
-    model = model.to(_device(device)).eval().requires_grad_(False)
+    if info["missing_keys"]:
+        # transformers fills what is missing with random numbers, other ones at each load.
+        missing = ", ".join(sorted(info["missing_keys"])[:3])
+        raise DecoderError(f"decoder {uri!r} lacks weights: {missing}.", "Restore the checkpoint.")
     return Decoder(uri, model, tokenizer)
 
 
@@ -118,7 +125,10 @@ class _Address:
 
 
 def _packaged_gguf(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        spec = None
     folder = Path(spec.origin).parent if spec and spec.origin else None
     found = sorted(folder.glob("*.gguf")) if folder else []
     if not found:

@@ -1,11 +1,13 @@
 """One tree of settings: environment (`INFLUCODER_`), then a TOML file, then defaults."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings.exceptions import SettingsError as SourceError
 
 from influcoder.errors import SettingsError
 from influcoder.influence.teacher import TeacherSpec
@@ -13,6 +15,16 @@ from influcoder.influence.teacher import TeacherSpec
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_other_defaults(cls, given: Any) -> Any:
+        """A part of a section that is given in part keeps the section's own defaults for the rest."""
+        if not isinstance(given, Mapping):
+            return given
+        fields = {name: field.default for name, field in cls.model_fields.items() if name in given}
+        parts = {name: d.model_dump() for name, d in fields.items() if isinstance(d, BaseModel)}
+        return {n: {**parts[n], **v} if n in parts and isinstance(v, Mapping) else v for n, v in given.items()}
 
 
 class StoreSettings(_Section):
@@ -161,5 +173,7 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"settings: {problems}.", f"See {settings_file()} and INFLUCODER_* variables.") from error
+    except SourceError as error:
+        raise SettingsError(f"settings: {error}.", f"See {settings_file()} and INFLUCODER_* variables.") from error
     except ValueError as error:
         raise SettingsError(f"{settings_file()} can't be read: {error}.", "Mend the file.") from error

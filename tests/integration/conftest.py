@@ -10,10 +10,11 @@ import pytest
 from influcoder.cli.stack import Stack
 
 TOPICS = {
-    "sea": ["anchor", "harbour", "sail", "tide", "captain", "mast", "cargo", "keel", "lantern", "rope", "storm", "lighthouse"],
-    "kitchen": ["oven", "flour", "butter", "whisk", "spoon", "sugar", "kettle", "dough", "pepper", "basil", "cinnamon", "ladle"],
-    "orbit": ["rocket", "satellite", "capsule", "thruster", "moon", "antenna", "telescope", "comet", "gravity", "module", "probe", "radar"],
+    "sea": ["anchor", "harbour", "sail", "tide", "captain", "mast", "cargo", "keel", "lantern", "rope", "storm"],
+    "kitchen": ["oven", "flour", "butter", "whisk", "spoon", "sugar", "kettle", "dough", "pepper", "basil", "ladle"],
+    "orbit": ["rocket", "satellite", "capsule", "moon", "antenna", "telescope", "comet", "gravity", "probe", "radar"],
 }
+WORDS = [word for words in TOPICS.values() for word in words]
 
 SETTINGS = """
 decoder = "{decoder}"
@@ -70,7 +71,7 @@ def write_corpus(path: Path, scrambled: bool) -> Path:
         words = draw.choices(TOPICS[topic], k=draw.randint(8, 24))
         record = {"id": str(number), "context": "Tell a story: ", "target": " ".join(words), "source": topic}
         if scrambled:
-            record["text"] = " ".join(draw.choices(sum(TOPICS.values(), []), k=16)) + f" {number}"
+            record["text"] = " ".join(draw.choices(WORDS, k=16)) + f" {number}"
         lines.append(json.dumps(record))
     path.write_text("\n".join(lines))
     return path

@@ -86,7 +86,10 @@ def _address(uri: str) -> str:
 
 
 def _packaged(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        spec = None
     if spec is None or spec.origin is None:
         raise EncoderError(f"package:{package} is not installed.", f"Install {package}, or name another encoder.")
     return Path(spec.origin).parent / "model"

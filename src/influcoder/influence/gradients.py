@@ -132,7 +132,7 @@ class _FeatureRows:
         delta = delta.float().view(self._samples, -1, delta.shape[-1])
         gradient = torch.bmm(delta.transpose(1, 2), low).flatten(1)
         if not self._spec.projection_dim:
-            self._whole[name] = gradient
+            self._whole[name] = self._whole.get(name, 0) + gradient
             return
         sketch = CountSketch.cached(
             f"{self._spec.projection_seed}:{name}", gradient.shape[1], self._spec.projection_dim, gradient.device

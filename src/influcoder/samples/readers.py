@@ -38,8 +38,8 @@ def read_parquet(path: str) -> Iterator[Sample]:
                 for record in batch.to_pylist():
                     row += 1
                     yield _sample(record, f"{path}, row {row}")
-    except pyarrow.ArrowInvalid as error:
-        raise SampleError(f"{path} is no Parquet file: {error}.", "Check the file.") from error
+    except (pyarrow.ArrowException, OSError) as error:
+        raise SampleError(f"{path} is no Parquet file: {_reason(error)}.", "Check the file.") from error
 
 
 def read_hub(name: str) -> Iterator[Sample]:
@@ -59,7 +59,7 @@ def read_hub(name: str) -> Iterator[Sample]:
 def _parse(line: str, where: str) -> Mapping[str, Any]:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise SampleError(f"{where} is no JSON: {error}.", "Mend or drop that line.") from error
     if not isinstance(record, dict):
         raise SampleError(f"{where} is no JSON object.", "Write one object a line.")
@@ -71,13 +71,24 @@ def _sample(record: Mapping[str, Any], where: str) -> Sample:
     wrong = next((name for name, value in values.items() if not isinstance(value, str)), None)
     if wrong:
         raise SampleError(f"{where}: {wrong!r} is no text.", "Every field of a sample but metadata is text.")
+    if not all(_is_unicode(value) for value in values.values()):
+        raise SampleError(f"{where} holds half a surrogate pair.", "Mend or drop it; it is no text.")
     if not values["target"].strip():
         raise SampleError(f"{where} has an empty target.", "Give it a target, or drop it.")
     metadata = record.get("metadata") or {}
     if not isinstance(metadata, Mapping):
         raise SampleError(f"{where}: 'metadata' is no object.", "Write it as an object, or leave it out.")
-    values["id"] = values["id"] or content_id(values["context"], values["target"])
+    if not values["id"]:
+        values["id"] = content_id(values["context"], values["target"], values["text"])
     return Sample(**values, metadata={str(key): str(value) for key, value in metadata.items()})
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _reason(error: BaseException) -> str:

@@ -44,6 +44,10 @@ class Sample:
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def content_id(context: str, target: str) -> str:
-    """A short id for samples that come without one: 16 hex digits of SHA-256 over context, NUL, target."""
-    return hashlib.sha256(f"{context}\0{target}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+def content_id(context: str, target: str, text: str = "") -> str:
+    """A short id for samples that come without one: 16 hex digits of SHA-256 over context, NUL, target.
+
+    A text that is not the one derived from both counts too, after another NUL.
+    """
+    content = f"{context}\0{target}" + (f"\0{text}" if text else "")
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
