@@ -28,7 +28,7 @@ from monitoring.report import RenderedReport, agreement_report, send
 DRIFT_EVENT = "influcoder.drift"
 
 
-@flow(name="check")
+@flow(name="check", log_prints=True)
 def check(encoder: str = CHAMPION, decoder: str | None = None, corpus: str | None = None) -> str:
     """Compare an encoder with fresh exact influence, keep the record and return its id.
 

@@ -15,7 +15,7 @@ from monitoring.check import load_check
 from monitoring.retraining import Answer, answer_of, is_answerable, save_answer
 
 
-@flow(name="retrain")
+@flow(name="retrain", log_prints=True)
 def retrain(check_id: str) -> bool:
     """Answer one drift decision, once; whether there is a new champion.
 

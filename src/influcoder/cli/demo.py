@@ -35,20 +35,20 @@ decoder = "{decoder}"
 corpus = "{corpus}"
 
 [teacher]
-max_tokens = 128
+max_tokens = 112
 
 [labels.budget]
-train = {{ queries = 40, candidates = 80 }}
-selection = {{ queries = 10, candidates = 16 }}
-report = {{ queries = 20, candidates = 32 }}
+train = {{ queries = 30, candidates = 66 }}
+selection = {{ queries = 8, candidates = 16 }}
+report = {{ queries = 20, candidates = 28 }}
 
 [labels.spot]
 queries = 20
-candidates = 32
+candidates = 28
 
 [encoder]
-max_tokens = 128
-epochs = 8
+max_tokens = 112
+epochs = 6
 """
 
 

@@ -17,6 +17,7 @@ from influcoder.errors import ServiceError
 
 Say = Callable[[str], None]
 POLL_SECONDS = 2.0
+_ROUTINE = ("Running ", "Executing deployment", "Deployment step", "All deployment", "Beginning ", "Finished ", "View ")
 
 
 def run(name: str, say: Say, seconds: float = 900.0, **parameters: Any) -> FlowRun:
@@ -77,7 +78,13 @@ def _pass_on(client: SyncPrefectClient, flow_run_id: UUID, seen: int, say: Say) 
         sort=LogSort.TIMESTAMP_ASC,
     )
     for log in logs:
-        # What the worker and each task say of themselves is for the flow run's page.
-        if log.message.strip() and (log.name == "prefect.flow_runs" or not log.name.startswith("prefect.")):
+        if log.message.strip() and not _is_routine(log.name, log.message):
             say(log.message.splitlines()[0])
     return seen + len(logs)
+
+
+def _is_routine(logger: str, message: str) -> bool:
+    """What Prefect says of every run is for the run's page."""
+    if logger != "prefect.flow_runs":
+        return logger.startswith("prefect.")
+    return message.startswith(_ROUTINE)
