@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 
 from flows.label import gate, keep
 from flows.steps import settings_with, show, step
+from influcoder.agreement import agreement
 from influcoder.encoder import Encoder
 from influcoder.errors import ServiceError
 from influcoder.influence.teacher import TeacherSpec
@@ -69,7 +70,8 @@ def compare(
     queries, candidates = [s.text for s in block.queries], [s.text for s in block.candidates]
     with tempfile.TemporaryDirectory() as folder:
         encoder = Encoder(str(registry.download(version, Path(folder))), settings.encoder.max_tokens)
-        found, scores = measure(encoder, block), encoder.scores(queries, candidates)
+        scores = encoder.scores(queries, candidates)
+    found = agreement(scores, block.labels)
     untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
     evidence = registry.evidence(version)
     record = Check(

@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.steps import settings_with, show, step
-from influcoder.agreement import Agreement
+from influcoder.agreement import agreement
 from influcoder.encoder import Distilled, Encoder, distil
 from influcoder.encoder.card import describe, tags_of
 from influcoder.encoder.plots import agreement_figure, history_figure
@@ -63,9 +63,13 @@ def register(
 ) -> EncoderVersion:
     """Measure on the report split, which nothing was chosen by, and register what was measured."""
     block = labels.block("report")
-    found = measure(distilled.encoder, block)
+    scores = distilled.encoder.scores([s.text for s in block.queries], [s.text for s in block.candidates])
+    found = agreement(scores, block.labels)
     untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
-    registry.log_evidence(evidence(distilled, labels, found, untrained))
+    hashes = ([sample.hash for sample in block.queries], [sample.hash for sample in block.candidates])
+    pairs = pairs_frame(*hashes, scores, block.labels).to_dict("list")
+    both = {"encoder": figures(found), "untrained": figures(untrained)}
+    registry.log_evidence(Evidence(both, found.per_query, pairs))
     registry.log_metrics({f"report.{name}": interval.value for name, interval in found.figures().items()})
     registry.log_figure(history_figure(distilled.history), "training.png")
     registry.log_figure(agreement_figure({"this encoder": found, "untrained encoder": untrained}), "agreement.png")
@@ -82,16 +86,6 @@ def starting_point(settings: Settings, registry: Registry, start: str, folder: P
     if start == "base":
         return Encoder(settings.encoder.base, settings.encoder.max_tokens)
     return Encoder(str(registry.download(registry.version(start), folder)), settings.encoder.max_tokens)
-
-
-def evidence(distilled: Distilled, labels: LabelSet, found: Agreement, untrained: Agreement) -> Evidence:
-    """What later checks compare with."""
-    block = labels.block("report")
-    queries, candidates = ([sample.hash for sample in role] for role in (block.queries, block.candidates))
-    scores = distilled.encoder.scores([s.text for s in block.queries], [s.text for s in block.candidates])
-    pairs = pairs_frame(queries, candidates, scores, block.labels)
-    both = {"encoder": figures(found), "untrained": figures(untrained)}
-    return Evidence(both, found.per_query, pairs.to_dict("list"))
 
 
 def report(registry: Registry, version: EncoderVersion, run_id: str) -> None:

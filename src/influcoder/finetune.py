@@ -17,9 +17,9 @@ def fine_tune(
     decoder: Decoder,
     samples: Sequence[Sample],
     steps: int,
-    batch: int = 2,
-    learning_rate: float = 1e-4,
-    max_tokens: int = 128,
+    batch: int,
+    learning_rate: float,
+    max_tokens: int,
     seed: int = 0,
 ) -> Decoder:
     """A new checkpoint: every weight trained with AdamW on the targets of samples; the decoder given is not changed.

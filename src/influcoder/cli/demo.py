@@ -22,11 +22,11 @@ from monitoring.check import Check, checks
 from monitoring.decision import Verdict
 from monitoring.retraining import answer_of
 
-BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
-ADDED = "docs:sqlalchemy.orm,sqlalchemy.sql"
+BEFORE = "docs:numpy.lib,numpy._core,scipy.optimize,scipy.signal"
+ADDED = "docs:scipy.sparse,scipy.special"
 AFTER = f"{BEFORE},{ADDED.removeprefix('docs:')}"
-PROMPT = "What does sqlalchemy.orm.relationship do, and how is it used?"
-FINE_TUNING_STEPS = 20
+PROMPT = "What does scipy.sparse.csr_array do, and how is it used?"
+FINE_TUNING: dict[str, Any] = {"steps": 25, "batch": 2, "learning_rate": 2e-4, "max_tokens": 112}
 EVENT_SECONDS = 90.0
 
 _SETTINGS = """\
@@ -40,11 +40,11 @@ max_tokens = 112
 [labels.budget]
 train = {{ queries = 30, candidates = 66 }}
 selection = {{ queries = 8, candidates = 16 }}
-report = {{ queries = 20, candidates = 28 }}
+report = {{ queries = 30, candidates = 24 }}
 
 [labels.spot]
-queries = 20
-candidates = 28
+queries = 30
+candidates = 24
 
 [encoder]
 max_tokens = 112
@@ -135,16 +135,19 @@ class Demo:
         return checks(self._store())[-1]
 
     def _change_the_world(self) -> None:
+        from transformers.utils.logging import disable_progress_bar
+
         from influcoder.decoder import load_decoder
         from influcoder.finetune import fine_tune
         from influcoder.samples import read_corpus
         from influcoder.samples.splits import in_split
 
+        disable_progress_bar()
         samples = in_split(read_corpus(ADDED).samples, "train")
         old = load_decoder(load_settings().decoder)
-        new = fine_tune(old, samples, FINE_TUNING_STEPS)
+        new = fine_tune(old, samples, **FINE_TUNING)
         folder = new.save((self._folder / "decoder-2").resolve())
-        self._say(f"{FINE_TUNING_STEPS} steps on {ADDED}: {old.fingerprint[:12]} became {new.fingerprint[:12]}")
+        self._say(f"{FINE_TUNING['steps']} steps on {ADDED}: {old.fingerprint[:12]} became {new.fingerprint[:12]}")
         self._write_settings(str(folder), AFTER)
 
     def _follow_retraining(self, check: Check) -> Any:

@@ -180,8 +180,8 @@ def _variables(folder: Path, ports: Mapping[str, int], access: str, secret: str)
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "influcoder,monitoring",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # Spinning threads cost many times their worth beside the servers of the stack.
-        "OMP_WAIT_POLICY": "PASSIVE",
+        # Beside the servers of the stack, threads that spin for long wait for each other many times over.
+        "GOMP_SPINCOUNT": "20000",
         # glibc gives large tensors back to the kernel after each use, and pays for their pages again.
         "MALLOC_MMAP_THRESHOLD_": "4294967296",
         "MALLOC_TRIM_THRESHOLD_": "8589934592",
