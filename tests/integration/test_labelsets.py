@@ -9,10 +9,9 @@ import time
 import pytest
 
 from influcoder.errors import IntegrityError
-from influcoder.influence import Teacher
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.labeller import label_samples
-from influcoder.influence.teacher import TeacherSpec
+from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets import latest, load_label_set, plan_label_set, publish
 from influcoder.labelsets.labelset import assemble
 from influcoder.labelsets.publish import load_manifest
@@ -103,7 +102,7 @@ import sys
 import torch
 torch.set_num_threads(1)
 from influcoder.decoder import load_decoder
-from influcoder.influence import Teacher
+from influcoder.influence.teacher import Teacher
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.labeller import label_samples
 from influcoder.influence.teacher import TeacherSpec

@@ -18,8 +18,7 @@ from transformers import (
 )
 
 from influcoder.decoder import Decoder, linear_names
-from influcoder.influence import extract_features
-from influcoder.influence.gradients import lora_a
+from influcoder.influence.gradients import extract_features, lora_a
 from influcoder.influence.projection import CountSketch
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.influence.tokens import tokenize

@@ -2,8 +2,7 @@ import json
 
 import pytest
 
-from influcoder.influence import Teacher
-from influcoder.influence.teacher import TeacherSpec
+from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets.manifest import FileRef, Identity, Manifest, SampleRef, Source, library_versions
 
 TEACHER = Teacher(decoder_fingerprint="f" * 64, spec=TeacherSpec())

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from influcoder.errors import ShapeError
-from influcoder.influence import influence
+from influcoder.influence.scores import influence
 
 ROWS = arrays(np.float32, st.tuples(st.integers(1, 6), st.just(9)), elements=st.floats(-10, 10, width=32))
 

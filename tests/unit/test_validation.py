@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from influcoder.errors import ValidationFailedError
-from influcoder.influence import Teacher
 from influcoder.influence.cache import FeatureTable
 from influcoder.influence.labeller import Labelled
+from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.labelset import assemble
 from influcoder.labelsets.plan import plan_label_set
 from influcoder.labelsets.validation import validate

@@ -7,9 +7,10 @@ import numpy as np
 
 from influcoder.decoder import Decoder
 from influcoder.encoder import Encoder
-from influcoder.influence import Teacher, influence
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.labeller import label_samples
+from influcoder.influence.scores import influence
+from influcoder.influence.teacher import Teacher
 from influcoder.samples import Sample
 
 

@@ -11,8 +11,8 @@ from influcoder.attribution import Attribution, attribute, verify
 from influcoder.decoder import Decoder
 from influcoder.encoder import Encoder
 from influcoder.errors import SampleError
-from influcoder.influence import Teacher
 from influcoder.influence.cache import FeatureCache
+from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.build import decoder_for, read_corpora
 from influcoder.labelsets.publish import load_manifest
 from influcoder.registry import CHAMPION, EncoderVersion, Registry

@@ -15,7 +15,8 @@ class EncoderModel(mlflow.pyfunc.PythonModel):
 
         self.encoder = SentenceTransformer(context.artifacts["encoder"], trust_remote_code=False)
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray:
+    # MLflow reads hints here as the model's schema, and the signature that was logged says it better.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Unit vectors, shape (rows, dimensions), of the column `text`."""
         texts = model_input["text"].tolist()
         return np.asarray(self.encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False))

@@ -1,7 +1,4 @@
-"""Exact influence: per-sample gradients on a LoRA adapter, projected and normalised."""
+"""Exact influence: per-sample gradients on a LoRA adapter, projected and normalised.
 
-from influcoder.influence.gradients import Features, extract_features
-from influcoder.influence.scores import influence
-from influcoder.influence.teacher import Teacher
-
-__all__ = ["Features", "Teacher", "extract_features", "influence"]
+Nothing is imported here: the teacher's settings are needed by every command, torch by few of them.
+"""

@@ -1,10 +1,9 @@
 """From a plan to a label set, with the settings that a user gave."""
 
 from influcoder.decoder import Decoder, load_decoder
-from influcoder.influence import Teacher
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.labeller import label_samples
-from influcoder.influence.teacher import TeacherSpec
+from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets.labelset import LabelSet, assemble
 from influcoder.labelsets.plan import Plan
 from influcoder.samples import Corpus, read_corpus

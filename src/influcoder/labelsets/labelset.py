@@ -7,9 +7,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from influcoder.influence import Teacher, influence
 from influcoder.influence.cache import FeatureTable
 from influcoder.influence.labeller import Labelled
+from influcoder.influence.scores import influence
+from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.manifest import Identity, SampleRef, Source
 from influcoder.labelsets.plan import Entry, Plan
 from influcoder.samples import Sample

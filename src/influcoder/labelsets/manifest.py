@@ -7,7 +7,7 @@ import platform
 
 from pydantic import BaseModel, ConfigDict
 
-from influcoder.influence import Teacher
+from influcoder.influence.teacher import Teacher
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "pyarrow", "influcoder")
 
