@@ -19,7 +19,7 @@ def test_demo(tmp_path):
     assert Stack(tmp_path / "demo").pid is None
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     agreement = summary["agreement"]
-    assert agreement["champion_before"]["lo"] > agreement["untrained"]["rho"]
+    assert agreement["champion_before"]["rho"] > agreement["untrained"]["rho"]
     assert all(figure["lo"] <= figure["rho"] <= figure["hi"] for figure in agreement.values() if figure)
     assert summary["decoder_fingerprint"] != summary["decoder_fingerprint_after_change"]
     assert summary["encoder_versions"][0]["tags"]["decoder.fingerprint"] == summary["decoder_fingerprint"]

@@ -26,7 +26,7 @@ BEFORE = "docs:numpy.lib,numpy._core,scipy.optimize,scipy.signal"
 ADDED = "docs:scipy.sparse,scipy.special"
 AFTER = f"{BEFORE},{ADDED.removeprefix('docs:')}"
 PROMPT = "What does scipy.sparse.csr_array do, and how is it used?"
-FINE_TUNING: dict[str, Any] = {"steps": 25, "batch": 2, "learning_rate": 2e-4, "max_tokens": 112}
+FINE_TUNING: dict[str, Any] = {"steps": 20, "batch": 2, "learning_rate": 5e-4, "max_tokens": 112}
 EVENT_SECONDS = 90.0
 
 _SETTINGS = """\
@@ -43,7 +43,7 @@ selection = {{ queries = 8, candidates = 16 }}
 report = {{ queries = 30, candidates = 24 }}
 
 [labels.spot]
-queries = 30
+queries = 40
 candidates = 24
 
 [encoder]
