@@ -2,22 +2,24 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
-from rich.console import Console
-
-from influcoder.cli.demo import Demo
 from influcoder.cli.stack import Stack
+
+COMMAND = Path(sys.executable).parent / "influcoder"
 
 
 def test_demo(tmp_path):
-    before = dict(os.environ)
-    try:
-        Demo(tmp_path / "demo", Console(width=160)).run(keep=False)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    assert Stack(tmp_path / "demo").pid is None
-    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("INFLUCODER", "PREFECT", "KEEP"))
+    }
+    done = subprocess.run([COMMAND, "demo"], cwd=tmp_path, env=clean, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
+    folder = tmp_path / ".influcoder" / "demo"
+    assert Stack(folder).pid is None
+    summary = json.loads((folder / "summary.json").read_text())
     agreement = summary["agreement"]
     assert agreement["champion_before"]["rho"] > agreement["untrained"]["rho"]
     assert all(figure["lo"] <= figure["rho"] <= figure["hi"] for figure in agreement.values() if figure)
@@ -33,6 +35,6 @@ def test_demo(tmp_path):
         assert (newest["alias"] == "champion") == (newest["tags"]["gate"] == "passed")
     else:
         assert summary["retrain_run_id"] is None
-    answer = json.loads((tmp_path / "demo" / "answer.json").read_text())
+    answer = json.loads((folder / "answer.json").read_text())
     assert len(answer) == 10
     assert all(row["source"] and row["exact"] is not None for row in answer)
