@@ -32,17 +32,15 @@ def describe(manifest: Manifest, distilled: Distilled, found: Agreement, untrain
         f"| {name} | {figure.value:.3f} [{figure.lo:.3f}, {figure.hi:.3f}] | {untrained.figures()[name].value:.3f} |"
         for name, figure in found.figures().items()
     )
-    return f"""Ranks samples of `{sources}` as exact influence on **{manifest.decoder_uri}** does
-(decoder `{teacher.decoder_fingerprint[:16]}`). It says nothing about any other checkpoint.
-
-Distilled from label set `{manifest.id}` ({train}; teacher `{teacher.id}`, {teacher.spec.method}, rank
-{teacher.spec.rank}), starting at `{distilled.start}`; the selection split kept epoch {distilled.best} of
-{len(distilled.history) - 1}.
-
-Agreement on the report split, {found.rho.queries} queries × {found.candidates} candidates that chose nothing:
-
-| figure | this encoder [95 %] | untrained |
-| --- | --- | --- |
-{rows}
-
-Approve with `influcoder promote`: the gate holds it against the champion on the same labels."""
+    # MLflow shows every line break of a description, so a paragraph is one line.
+    paragraphs = (
+        f"Ranks samples of `{sources}` as exact influence on **{manifest.decoder_uri}** does "
+        f"(decoder `{teacher.decoder_fingerprint[:16]}`). It says nothing about any other checkpoint.",
+        f"Distilled from label set `{manifest.id}` ({train}; teacher `{teacher.id}`, {teacher.spec.method}, rank "
+        f"{teacher.spec.rank}), starting at `{distilled.start}`; the selection split kept epoch {distilled.best} of "
+        f"{len(distilled.history) - 1}.",
+        f"Agreement on the report split, {found.rho.queries} queries × {found.candidates} candidates that chose nothing:",
+        f"| figure | this encoder [95 %] | untrained |\n| --- | --- | --- |\n{rows}",
+        "Approve with `influcoder promote`: the gate holds it against the champion on the same labels.",
+    )
+    return "\n\n".join(paragraphs)
