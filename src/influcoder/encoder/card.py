@@ -39,7 +39,7 @@ def describe(manifest: Manifest, distilled: Distilled, found: Agreement, untrain
         f"Distilled from label set `{manifest.id}` ({train}; teacher `{teacher.id}`, {teacher.spec.method}, rank "
         f"{teacher.spec.rank}), starting at `{distilled.start}`; the selection split kept epoch {distilled.best} of "
         f"{len(distilled.history) - 1}.",
-        f"Agreement on the report split, {found.rho.queries} queries × {found.candidates} candidates that chose nothing:",
+        f"Agreement on the report split, {found.rho.queries} queries × {found.candidates} candidates:",
         f"| figure | this encoder [95 %] | untrained |\n| --- | --- | --- |\n{rows}",
         "Approve with `influcoder promote`: the gate holds it against the champion on the same labels.",
     )
