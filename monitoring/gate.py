@@ -38,11 +38,11 @@ def judge_challenger(
         champion: the present champion's; None where there is none.
         margin: how much worse than the champion is still accepted.
     """
-    floor = paired_difference(_ranked(challenger), _ranked(untrained))
+    floor = paired_difference(_ranked(challenger), untrained.per_query)
     rules = [(floor.lo > 0, f"over the untrained encoder {_words(floor)}; needs more than 0")]
     gain = None
     if champion is not None:
-        gain = paired_difference(_ranked(challenger), _ranked(champion))
+        gain = paired_difference(_ranked(challenger), champion.per_query)
         rules.append((gain.lo > -margin, f"over the champion {_words(gain)}; needs more than {-margin:+.3f}"))
     passed = all(bool(holds) for holds, _ in rules)
     reasons = tuple(f"{'passed' if holds else 'failed'}: {words}" for holds, words in rules)
@@ -52,7 +52,7 @@ def judge_challenger(
 
 
 def _ranked(found: Agreement) -> np.ndarray:
-    """ρ of every query; an encoder that gives a query's candidates one score ranks none of them, which is 0."""
+    """ρ of every query; a challenger that gives a query's candidates one score ranks none of them, which is 0."""
     return np.nan_to_num(found.per_query, nan=0.0)
 
 
