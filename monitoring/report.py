@@ -1,6 +1,5 @@
 """The Evidently report of a check, and the dashboard that shows agreement over time."""
 
-import json
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -55,11 +54,6 @@ def agreement_report(
     report = Report(metrics, metadata=dict(metadata), include_tests=True)
     snapshot = report.run(Dataset.from_pandas(current), None if reference is None else Dataset.from_pandas(reference))
     return RenderedReport(snapshot.get_html_str(as_iframe=False).encode(), snapshot.json().encode(), snapshot)
-
-
-def test_results(report: RenderedReport) -> dict[str, str]:
-    """Status of each Evidently test by its name."""
-    return {test["name"]: test["status"] for test in json.loads(report.json)["tests"]}
 
 
 def send(url: str, report: RenderedReport) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,13 +118,6 @@ class Registry:
         """A plot of the active run."""
         with self._errors():
             self._mlflow.log_figure(figure, f"plots/{name}")
-
-    def log_page(self, page: bytes, name: str) -> None:
-        """A file of the active run that the UI can show."""
-        with self._errors(), tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, Path(name).name)
-            path.write_bytes(page)
-            self._mlflow.log_artifact(str(path), str(Path(name).parent))
 
     def log_evidence(self, evidence: Evidence) -> None:
         """What was measured, for the drift decision to compare with."""
