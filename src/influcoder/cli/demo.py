@@ -200,7 +200,7 @@ class Demo:
             "champion": registry.version(CHAMPION).version,
             "agreement": agreement,
             "verdicts": {"before": first.verdict, "after_change": second.verdict},
-            "events": self._deployments.events("influcoder.drift"),
+            "events": self._deployments.events("influcoder.drift", at_least=int(second.verdict is Verdict.DRIFT)),
             "retrain_run_id": str(retraining.id) if retraining else None,
             "urls": self._stack.urls(),
             "seconds": {name: round(value, 1) for name, value in self._seconds.items()},

@@ -61,11 +61,21 @@ def started_by_event(name: str, since: datetime, seconds: float) -> FlowRun | No
     return None
 
 
-def events(name: str) -> list[dict[str, Any]]:
-    """Events of a name that the server has seen, oldest first."""
+def events(name: str, at_least: int = 0, seconds: float = 30.0) -> list[dict[str, Any]]:
+    """Events of a name that the server has seen, oldest first.
+
+    Args:
+        name: of the events.
+        at_least: wait for so many; the server writes events down some seconds after it has taken them.
+        seconds: how long to wait for them.
+    """
+    body = {"filter": EventFilter(event=EventNameFilter(name=[name])).model_dump(mode="json"), "limit": 50}
+    end = time.monotonic() + seconds
     with get_client(sync_client=True) as client:
-        body = {"filter": EventFilter(event=EventNameFilter(name=[name])).model_dump(mode="json"), "limit": 50}
         found = client.request("POST", "/events/filter", json=body).json()["events"]
+        while len(found) < at_least and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+            found = client.request("POST", "/events/filter", json=body).json()["events"]
     rows = [{"event": e["event"], "occurred": e["occurred"], "payload": e["payload"]} for e in found]
     return sorted(rows, key=lambda row: str(row["occurred"]))
 
