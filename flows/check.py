@@ -23,7 +23,7 @@ from influcoder.settings import Settings
 from influcoder.store import ObjectStore
 from monitoring.check import Check, event_payload, figures, headline, judge, measure, report_link, save_check
 from monitoring.decision import Verdict
-from monitoring.metrics import pairs_frame
+from monitoring.pairs import pairs_frame
 from monitoring.report import RenderedReport, agreement_report, send
 
 DRIFT_EVENT = "influcoder.drift"
@@ -67,10 +67,9 @@ def compare(
 ) -> tuple[Check, RenderedReport]:
     """Measure the encoder and the untrained one, decide, and render the report."""
     block = spot.block("report")
-    queries, candidates = [s.text for s in block.queries], [s.text for s in block.candidates]
     with tempfile.TemporaryDirectory() as folder:
         encoder = Encoder(str(registry.download(version, Path(folder))), settings.encoder.max_tokens)
-        scores = encoder.scores(queries, candidates)
+        scores = encoder.scores(block.queries, block.candidates)
     found = agreement(scores, block.labels)
     untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
     evidence = registry.evidence(version)

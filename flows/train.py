@@ -17,7 +17,7 @@ from influcoder.registry import EncoderVersion, Evidence, Registry
 from influcoder.settings import Settings
 from influcoder.store import ObjectStore
 from monitoring.check import figures, measure
-from monitoring.metrics import pairs_frame
+from monitoring.pairs import pairs_frame
 
 
 @flow(name="train")
@@ -63,7 +63,7 @@ def register(
 ) -> EncoderVersion:
     """Measure on the report split, which nothing was chosen by, and register what was measured."""
     block = labels.block("report")
-    scores = distilled.encoder.scores([s.text for s in block.queries], [s.text for s in block.candidates])
+    scores = distilled.encoder.scores(block.queries, block.candidates)
     found = agreement(scores, block.labels)
     untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
     hashes = ([sample.hash for sample in block.queries], [sample.hash for sample in block.candidates])

@@ -64,8 +64,7 @@ class Check(BaseModel):
 
 def measure(encoder: Encoder, block: Block) -> Agreement:
     """Agreement of an encoder with the labels of a block."""
-    scores = encoder.scores([s.text for s in block.queries], [s.text for s in block.candidates])
-    return agreement(scores, block.labels)
+    return agreement(encoder.scores(block.queries, block.candidates), block.labels)
 
 
 def figures(found: Agreement) -> dict[str, dict[str, float]]:

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from evidently import Dataset
 from evidently.core.metric_types import SingleValue, SingleValueCalculation, SingleValueMetric
 
 from influcoder.agreement import Agreement, agreement
+from monitoring.pairs import matrices
 
 FIGURES: dict[str, tuple[str, Callable[[Agreement], float]]] = {
     "rho": ("Agreement: mean per-query Spearman ρ", lambda found: found.rho.value),
@@ -19,24 +18,6 @@ FIGURES: dict[str, tuple[str, Callable[[Agreement], float]]] = {
     "precision": ("Precision of the most influential candidates", lambda found: found.precision.value),
     "ndcg": ("NDCG of the most influential candidates", lambda found: found.ndcg.value),
 }
-
-
-def pairs_frame(queries: list[str], candidates: list[str], scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """A row for each pair, from matrices of shape (queries, candidates)."""
-    return pd.DataFrame(
-        {
-            "query": np.repeat(queries, len(candidates)),
-            "candidate": np.tile(candidates, len(queries)),
-            "score": scores.ravel().astype(float),
-            "label": labels.ravel().astype(float),
-        }
-    )
-
-
-def matrices(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and labels of a table of pairs, each of shape (queries, candidates)."""
-    wide = frame.pivot(index="query", columns="candidate", values=["score", "label"])
-    return wide["score"].to_numpy(float), wide["label"].to_numpy(float)
 
 
 class RankAgreement(SingleValueMetric):

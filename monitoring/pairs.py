@@ -1,0 +1,22 @@
+"""Pairs of a query and a candidate as a table, which is what Evidently takes."""
+
+import numpy as np
+import pandas as pd
+
+
+def pairs_frame(queries: list[str], candidates: list[str], scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """A row for each pair, from matrices of shape (queries, candidates)."""
+    return pd.DataFrame(
+        {
+            "query": np.repeat(queries, len(candidates)),
+            "candidate": np.tile(candidates, len(queries)),
+            "score": scores.ravel().astype(float),
+            "label": labels.ravel().astype(float),
+        }
+    )
+
+
+def matrices(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels of a table of pairs, each of shape (queries, candidates)."""
+    wide = frame.pivot(index="query", columns="candidate", values=["score", "label"])
+    return wide["score"].to_numpy(float), wide["label"].to_numpy(float)
