@@ -66,7 +66,7 @@ def compare(
     settings: Settings, registry: Registry, version: EncoderVersion, spot: LabelSet
 ) -> tuple[Check, RenderedReport]:
     """Measure the encoder and the untrained one, decide, and render the report."""
-    block = spot.block("report")
+    block = spot.evidence("report")
     with tempfile.TemporaryDirectory() as folder:
         encoder = Encoder(str(registry.download(version, Path(folder))), settings.encoder.max_tokens)
         scores = encoder.scores(block.queries, block.candidates)

@@ -74,4 +74,10 @@ def report(store: ObjectStore, manifest: Manifest, validation: Validation) -> No
         f"{len(manifest.quarantined)} samples have no label; "
         f"the length limit cut {manifest.cut_share:.0%} of their tokens away.\n"
     )
+    if (worth := manifest.reliability) is not None:
+        summary += (
+            f"\nUnder other seeds the labels agree with themselves at ρ {worth.ceiling:.3f} "
+            f"[{worth.ceiling_lo:.3f}, {worth.ceiling_hi:.3f}]: the ceiling of any encoder. "
+            f"The projection keeps the whole gradient's ranking at ρ {worth.fidelity:.3f}.\n"
+        )
     show("label-set", summary, table, {"Data Docs": docs_link(store, manifest.id)})

@@ -43,7 +43,7 @@ def judge(
     settings: Settings, registry: Registry, challenger: EncoderVersion, champion: EncoderVersion | None
 ) -> GateResult:
     """Measure both and the floor on the challenger's report split, which no encoder was ever trained on."""
-    block = load_label_set(ObjectStore(settings.store), challenger.label_set_id).block("report")
+    block = load_label_set(ObjectStore(settings.store), challenger.label_set_id).evidence("report")
     untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
     found = {v.version: _measure(settings, registry, v, block) for v in (challenger, champion) if v is not None}
     return judge_challenger(

@@ -62,7 +62,7 @@ def register(
     settings: Settings, store: ObjectStore, registry: Registry, labels: LabelSet, distilled: Distilled
 ) -> EncoderVersion:
     """Measure on the report split, which nothing was chosen by, and register what was measured."""
-    block = labels.block("report")
+    block = labels.evidence("report")
     scores = distilled.encoder.scores(block.queries, block.candidates)
     found = agreement(scores, block.labels)
     untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)

@@ -13,6 +13,7 @@ from influcoder.registry import EncoderVersion, Evidence
 from influcoder.settings import DriftSettings
 from influcoder.store import ObjectStore, sha256
 from monitoring.decision import Judgement, Verdict, judge_drift
+from monitoring.pairs import matrices
 
 
 class Check(BaseModel):
@@ -77,7 +78,8 @@ def figures(found: Agreement) -> dict[str, dict[str, float]]:
 
 def judge(found: Agreement, evidence: Evidence, settings: DriftSettings) -> Judgement:
     """The decision about an encoder, from spot labels now and its evidence at promotion."""
-    return judge_drift(found.per_query, evidence.per_query, settings.margin, settings.min_queries)
+    before = agreement(*matrices(evidence.frame()))
+    return judge_drift(found, before, settings.margin, settings.min_queries)
 
 
 def save_check(store: ObjectStore, check: Check, report_html: bytes, report_json: bytes) -> Check:

@@ -2,10 +2,9 @@
 
 from enum import StrEnum
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from influcoder.agreement import unpaired_difference
+from influcoder.agreement import Agreement, unpaired_difference
 
 
 class Verdict(StrEnum):
@@ -24,7 +23,7 @@ class Judgement(BaseModel):
         verdict: the outcome.
         reason: one sentence that a person can read.
         change: mean per-query ρ now minus at promotion.
-        lo: lower end of its 95 % bootstrap interval over queries.
+        lo: lower end of its 95 % bootstrap interval over queries and candidates.
         hi: upper end.
     """
 
@@ -37,19 +36,19 @@ class Judgement(BaseModel):
     hi: float
 
 
-def judge_drift(now: np.ndarray, before: np.ndarray, margin: float, min_queries: int) -> Judgement:
+def judge_drift(now: Agreement, before: Agreement, margin: float, min_queries: int) -> Judgement:
     """Compare agreement on fresh spot labels with agreement at promotion.
 
     `drift` needs both: a fall that matters (at least the margin) and one that chance does not explain (the
     interval of the change lies below zero). One of the two alone is a `warn`.
 
     Args:
-        now: per-query ρ on spot labels, shape (queries,); NaN where undefined.
-        before: per-query ρ of the same encoder on its report split when it was promoted, shape (queries,).
+        now: the encoder's agreement on spot labels.
+        before: agreement of the same encoder on its report split when it was promoted.
         margin: the smallest fall that matters.
         min_queries: below this many usable queries on either side, nothing is decided.
     """
-    usable = int(min(np.isfinite(now).sum(), np.isfinite(before).sum()))
+    usable = min(now.rho.queries, before.rho.queries)
     change = unpaired_difference(now, before)
     evidence = {"change": change.value, "lo": change.lo, "hi": change.hi}
     if usable < min_queries:

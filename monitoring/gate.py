@@ -3,7 +3,8 @@
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from influcoder.agreement import Agreement, Interval, paired_difference
+from influcoder.agreement import Agreement, paired_difference
+from influcoder.bootstrap import Interval
 
 
 class GateResult(BaseModel):
@@ -38,22 +39,18 @@ def judge_challenger(
         champion: the present champion's; None where there is none.
         margin: how much worse than the champion is still accepted.
     """
-    floor = paired_difference(_ranked(challenger), untrained.per_query)
+    # A challenger that gives all candidates of a query one score ranks none of them, which is a ρ of 0.
+    floor = paired_difference(challenger, untrained, undefined=0.0)
     rules = [(floor.lo > 0, f"over the untrained encoder {_words(floor)}; needs more than 0")]
     gain = None
     if champion is not None:
-        gain = paired_difference(_ranked(challenger), champion.per_query)
+        gain = paired_difference(challenger, champion, undefined=0.0)
         rules.append((gain.lo > -margin, f"over the champion {_words(gain)}; needs more than {-margin:+.3f}"))
     passed = all(bool(holds) for holds, _ in rules)
     reasons = tuple(f"{'passed' if holds else 'failed'}: {words}" for holds, words in rules)
     return GateResult(
         passed=passed, reasons=reasons, over_floor=_triple(floor), over_champion=None if gain is None else _triple(gain)
     )
-
-
-def _ranked(found: Agreement) -> np.ndarray:
-    """ρ of every query; a challenger that gives a query's candidates one score ranks none of them, which is 0."""
-    return np.nan_to_num(found.per_query, nan=0.0)
 
 
 def _words(interval: Interval) -> str:

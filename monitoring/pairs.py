@@ -5,8 +5,8 @@ import pandas as pd
 
 
 def pairs_frame(queries: list[str], candidates: list[str], scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """A row for each pair, from matrices of shape (queries, candidates)."""
-    return pd.DataFrame(
+    """A row for each labelled pair, from matrices of shape (queries, candidates)."""
+    frame = pd.DataFrame(
         {
             "query": np.repeat(queries, len(candidates)),
             "candidate": np.tile(candidates, len(queries)),
@@ -14,9 +14,10 @@ def pairs_frame(queries: list[str], candidates: list[str], scores: np.ndarray, l
             "label": labels.ravel().astype(float),
         }
     )
+    return frame[frame["label"].notna()].reset_index(drop=True)
 
 
 def matrices(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and labels of a table of pairs, each of shape (queries, candidates)."""
+    """Scores and labels of a table of pairs, each of shape (queries, candidates), NaN where a pair is not labelled."""
     wide = frame.pivot(index="query", columns="candidate", values=["score", "label"])
     return wide["score"].to_numpy(float), wide["label"].to_numpy(float)

@@ -1,6 +1,8 @@
 """Rank agreement between an encoder's scores and exact influence, with intervals over queries.
 
-This module imports nothing of ours but the errors: it is the ruler, and must not depend on what it measures.
+This module imports nothing of ours but its bootstrap and the errors: it is the ruler, and must not depend on what
+it measures. A label of NaN is a pair that is not labelled; a square whose diagonal is not labelled is one set of
+samples against itself, each a query that ranks all the others.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,31 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from influcoder.bootstrap import Draws, Interval, interval, resampled_correlation, weighted_means
 from influcoder.errors import ShapeError
 
 Array = np.ndarray
 MIN_CANDIDATES = 3
 TOP_K = 10
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure and its percentile-bootstrap confidence interval.
-
-    Args:
-        value: the figure on all queries.
-        lo: lower end; NaN where there are fewer than two usable queries.
-        hi: upper end.
-        queries: number of queries that the figure rests on.
-    """
-
-    value: float
-    lo: float
-    hi: float
-    queries: int
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.lo:.3f}, {self.hi:.3f}] over {self.queries} queries"
 
 
 @dataclass(frozen=True)
@@ -48,6 +31,8 @@ class Agreement:
         ndcg: mean NDCG of the top k.
         per_query: ρ of each query, shape (queries,); NaN where it is undefined.
         candidates: number of candidates that each query ranks.
+        resampled: ρ of each query in each draw of the bootstrap, shape (resamples, queries).
+        draws: the draws behind it.
     """
 
     rho: Interval
@@ -57,6 +42,8 @@ class Agreement:
     ndcg: Interval
     per_query: Array
     candidates: int
+    resampled: Array
+    draws: Draws
 
     def figures(self) -> Mapping[str, Interval]:
         """Every figure by its name."""
@@ -67,11 +54,14 @@ class Agreement:
 def agreement(scores: Array, labels: Array, k: int = TOP_K, resamples: int = 2000, seed: int = 0) -> Agreement:
     """All figures of agreement.
 
+    The intervals of ρ and of aggregated ρ resample queries and candidates; those of the other figures resample
+    queries alone, and are too narrow.
+
     Args:
         scores: encoder cosines, shape (queries, candidates).
-        labels: exact influence, same shape.
+        labels: exact influence, same shape; NaN where a pair is not labelled.
         k: how many candidates count as the top; a fifth of them at most.
-        resamples: bootstrap resamples of the queries.
+        resamples: bootstrap resamples.
         seed: seed of the bootstrap.
     Raises:
         ShapeError: the shapes differ, or there are fewer than 3 candidates.
@@ -79,18 +69,33 @@ def agreement(scores: Array, labels: Array, k: int = TOP_K, resamples: int = 200
     _check(scores, labels)
     k = max(1, min(k, labels.shape[1] // 5))
     per_query = per_query_spearman(scores, labels)
+    draws = Draws.of(*labels.shape, is_square(labels), resamples, seed)
     ranked = np.isfinite(per_query)
-    # Every figure rests on the queries that have a ranking at all.
-    scores, labels = scores[ranked], labels[ranked]
+    resampled = resampled_correlation(*_ranks(scores, labels), draws.candidates)
+    resampled = np.where(ranked, resampled, np.nan)
+
+    def by_query(figure: Callable[[Array, Array], float]) -> Interval:
+        values = np.array(
+            [_on_labelled(figure, s, t) if good else np.nan for s, t, good in zip(scores, labels, ranked, strict=True)]
+        )
+        return interval(_mean(values), weighted_means(values, draws.queries), int(np.isfinite(values).sum()))
+
     return Agreement(
-        rho=mean_interval(per_query, resamples, seed),
-        aggregated_rho=_aggregated_interval(scores, labels, resamples, seed),
-        tau=mean_interval(_by_query(_tau, scores, labels), resamples, seed),
-        precision=mean_interval(_by_query(lambda s, t: precision_at_k(s, t, k), scores, labels), resamples, seed),
-        ndcg=mean_interval(_by_query(lambda s, t: ndcg_at_k(s, t, k), scores, labels), resamples, seed),
+        rho=interval(_mean(per_query), weighted_means(resampled, draws.queries), int(ranked.sum())),
+        aggregated_rho=_aggregated_interval(scores[ranked], labels[ranked], draws, ranked),
+        tau=by_query(_tau),
+        precision=by_query(lambda s, t: precision_at_k(s, t, k)),
+        ndcg=by_query(lambda s, t: ndcg_at_k(s, t, k)),
         per_query=per_query,
-        candidates=labels.shape[1],
+        candidates=int((~np.isnan(labels)).sum(1).max()),
+        resampled=resampled,
+        draws=draws,
     )
+
+
+def is_square(labels: Array) -> bool:
+    """Whether labels are those of one set of samples against itself."""
+    return labels.shape[0] == labels.shape[1] and bool(np.isnan(np.diagonal(labels)).all())
 
 
 def per_query_spearman(scores: Array, labels: Array) -> Array:
@@ -98,25 +103,24 @@ def per_query_spearman(scores: Array, labels: Array) -> Array:
 
     Args:
         scores: encoder cosines, shape (queries, candidates).
-        labels: exact influence, same shape.
+        labels: exact influence, same shape; NaN where a pair is not labelled.
     Returns:
-        ρ per query, shape (queries,); NaN where a row of either is constant or not finite.
+        ρ per query over its labelled pairs, shape (queries,); NaN where a row of either is constant or not
+        finite, or has fewer than 3 of them.
     Raises:
         ShapeError: the shapes differ, or there are fewer than 3 candidates.
     """
-    _check(scores, labels)
-    usable = np.isfinite(scores).all(1) & np.isfinite(labels).all(1)
-    left = _centred_ranks(np.where(usable[:, None], scores, 0.0))
-    right = _centred_ranks(np.where(usable[:, None], labels, 0.0))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rho = (left * right).sum(1) / np.sqrt((left**2).sum(1) * (right**2).sum(1))
+    left, right = _ranks(scores, labels)
+    labelled = ~np.isnan(labels)
+    usable = (np.isfinite(scores) & np.isfinite(labels) | ~labelled).all(1) & (labelled.sum(1) >= MIN_CANDIDATES)
+    rho = resampled_correlation(left, right, np.ones((1, labels.shape[1])))[0]
     return np.where(usable, rho, np.nan)
 
 
 def aggregated_spearman(scores: Array, labels: Array) -> float:
     """Spearman's ρ of the candidates' mean scores over all queries; it flatters, see the design."""
     _check(scores, labels)
-    return float(per_query_spearman(scores.mean(0, keepdims=True), labels.mean(0, keepdims=True))[0])
+    return float(per_query_spearman(_candidate_means(scores, labels), _candidate_means(labels, labels))[0])
 
 
 def precision_at_k(scores: Array, labels: Array, k: int) -> float:
@@ -137,59 +141,80 @@ def ndcg_at_k(scores: Array, labels: Array, k: int) -> float:
     return found / ideal if ideal > 0 else float("nan")
 
 
-def mean_interval(values: Array, resamples: int = 2000, seed: int = 0, level: float = 0.95) -> Interval:
-    """Mean of per-query values with a bootstrap interval that resamples queries; NaN values are left out."""
-    usable = values[np.isfinite(values)]
-    if len(usable) < 2:
-        mean = float(usable[0]) if len(usable) else float("nan")
-        return Interval(mean, float("nan"), float("nan"), len(usable))
-    draws = np.random.default_rng(seed).integers(len(usable), size=(resamples, len(usable)))
-    lo, hi = np.quantile(usable[draws].mean(1), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(usable.mean()), float(lo), float(hi), len(usable))
+def paired_difference(left: Agreement, right: Agreement, undefined: float = float("nan")) -> Interval:
+    """Mean per-query ρ of one ranking minus another's, on the same queries and candidates and under the same draws.
+
+    Args:
+        left: one.
+        right: the other; queries that it can't rank are left out.
+        undefined: counts as ρ of a query that `left` can't rank; NaN leaves the query out.
+    Raises:
+        ShapeError: they were not measured on as many queries and draws.
+    """
+    if left.resampled.shape != right.resampled.shape:
+        shapes = f"{left.resampled.shape} and {right.resampled.shape}"
+        raise ShapeError(f"paired values have the shapes {shapes}.", "Measure both on the same labels.")
+    filled = np.where(np.isfinite(left.per_query), left.per_query, undefined)
+    values = filled - right.per_query
+    in_draws = np.where(np.isfinite(left.per_query), left.resampled, undefined) - right.resampled
+    draws = weighted_means(in_draws, left.draws.queries)
+    return interval(_mean(values), draws, int(np.isfinite(values).sum()))
 
 
-def paired_difference(left: Array, right: Array, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Mean of `left` minus `right` for per-query values of the same queries, both of shape (queries,)."""
-    if left.shape != right.shape:
-        raise ShapeError(f"paired values have the shapes {left.shape} and {right.shape}.")
-    return mean_interval(left - right, resamples, seed)
+def unpaired_difference(left: Agreement, right: Agreement) -> Interval:
+    """Mean per-query ρ of `left` minus that of `right`, each on queries and candidates of its own."""
+    first, second = (weighted_means(found.resampled, found.draws.queries) for found in (left, right))
+    size = min(len(first), len(second))
+    # Equal sizes have equal draws; in another order they have nothing to do with each other.
+    draws = first[:size] - np.random.default_rng(1).permutation(second)[:size]
+    return interval(left.rho.value - right.rho.value, draws, min(left.rho.queries, right.rho.queries))
 
 
-def unpaired_difference(left: Array, right: Array, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Mean of `left` minus mean of `right` for per-query values of two independent sets of queries."""
-    left, right = left[np.isfinite(left)], right[np.isfinite(right)]
-    queries = min(len(left), len(right))
-    if queries < 2:
-        return Interval(float("nan"), float("nan"), float("nan"), queries)
-    generator = np.random.default_rng(seed)
-    draws_left = left[generator.integers(len(left), size=(resamples, len(left)))].mean(1)
-    draws_right = right[generator.integers(len(right), size=(resamples, len(right)))].mean(1)
-    lo, hi = np.quantile(draws_left - draws_right, [0.025, 0.975])
-    return Interval(float(left.mean() - right.mean()), float(lo), float(hi), queries)
+def _aggregated_interval(scores: Array, labels: Array, draws: Draws, ranked: Array) -> Interval:
+    if not len(scores):
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    weights = draws.queries[:, ranked]
+    means = [_candidate_means(values, labels, weights) for values in (scores, labels)]
+    left, right = _ranks(*means)
+    resampled = _correlation_of_rows(left, right, draws.candidates)
+    return interval(aggregated_spearman(scores, labels), resampled, len(scores))
 
 
-def _aggregated_interval(scores: Array, labels: Array, resamples: int, seed: int) -> Interval:
-    queries = len(scores)
-    if queries < 2:
-        return Interval(float("nan"), float("nan"), float("nan"), queries)
-    draws = np.random.default_rng(seed).integers(queries, size=(resamples, queries))
-    weights = np.apply_along_axis(np.bincount, 1, draws, minlength=queries) / queries
-    resampled = per_query_spearman(weights @ scores, weights @ labels)
-    lo, hi = np.nanquantile(resampled, [0.025, 0.975])
-    return Interval(aggregated_spearman(scores, labels), float(lo), float(hi), queries)
+def _correlation_of_rows(left: Array, right: Array, weights: Array) -> Array:
+    """Row by row: the correlation of the ranks of one draw under its own weights."""
+    rows = (resampled_correlation(x[None], y[None], w[None])[0, 0] for x, y, w in zip(left, right, weights, strict=True))
+    return np.fromiter(rows, float, len(left))
 
 
-def _by_query(figure: Callable[[Array, Array], float], scores: Array, labels: Array) -> Array:
-    return np.array([figure(s, t) for s, t in zip(scores, labels, strict=True)])
+def _candidate_means(values: Array, labels: Array, weights: Array | None = None) -> Array:
+    """Mean of each candidate over the queries that it is labelled for, shape (draws, candidates)."""
+    weights = np.ones((1, len(labels))) if weights is None else weights
+    labelled = ~np.isnan(labels)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return weights @ np.where(labelled, values, 0.0) / (weights @ labelled)
+
+
+def _on_labelled(figure: Callable[[Array, Array], float], scores: Array, labels: Array) -> float:
+    labelled = ~np.isnan(labels)
+    return figure(scores[labelled], labels[labelled])
+
+
+def _mean(values: Array) -> float:
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
 
 
 def _tau(scores: Array, labels: Array) -> float:
     return float(stats.kendalltau(scores, labels, variant="b").statistic)
 
 
-def _centred_ranks(values: Array) -> Array:
-    ranks = stats.rankdata(values, axis=1)
-    return ranks - ranks.mean(1, keepdims=True)
+def _ranks(scores: Array, labels: Array) -> tuple[Array, Array]:
+    """Ranks within each row of the pairs that are labelled, NaN elsewhere."""
+    _check(scores, labels)
+    hidden = np.isnan(labels)
+    return tuple(  # type: ignore[return-value]
+        stats.rankdata(np.where(hidden, np.nan, values), axis=1, nan_policy="omit") for values in (scores, labels)
+    )
 
 
 def _check(scores: Array, labels: Array) -> None:

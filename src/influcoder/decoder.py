@@ -196,11 +196,32 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def linear_names(model: PreTrainedModel) -> Iterator[str]:
-    """Names of the layers that a LoRA adapter on all linear layers would wrap, the output head left out."""
+def linear_names(model: PreTrainedModel, last_layers: int = 0) -> Iterator[str]:
+    """Names of the layers that a LoRA adapter on all linear layers would wrap, the output head left out.
+
+    Args:
+        model: the decoder.
+        last_layers: only those of the last so many blocks; 0 means all, and those outside the blocks too.
+    """
     from transformers.pytorch_utils import Conv1D
 
     head = model.get_output_embeddings()
+    prefixes = tuple(f"{name}." for name in block_names(model)[-last_layers:]) if last_layers else ("",)
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head:
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head and name.startswith(prefixes):
             yield name
+
+
+def block_names(model: PreTrainedModel) -> list[str]:
+    """Names of the transformer blocks, first to last.
+
+    Raises:
+        DecoderError: the model does not keep its blocks in one list.
+    """
+    count = model.config.get_text_config().num_hidden_layers
+    lists = [
+        name for name, module in model.named_modules() if isinstance(module, torch.nn.ModuleList) and len(module) == count
+    ]
+    if not lists:
+        raise DecoderError(f"the blocks of {type(model).__name__} can't be told apart.", "Set teacher.last_layers = 0.")
+    return [f"{lists[0]}.{index}" for index in range(count)]

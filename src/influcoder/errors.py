@@ -35,6 +35,10 @@ class WrongDecoderError(InflucoderError):
     """An artifact of one decoder checkpoint was offered for another one."""
 
 
+class MemoryShortError(InflucoderError):
+    """Not even the smallest batch fits into memory."""
+
+
 class ShapeError(InflucoderError):
     """Arrays whose shapes do not fit each other."""
 

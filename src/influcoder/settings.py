@@ -57,10 +57,21 @@ class LabelBudget(_Section):
 
 
 class LabelSettings(_Section):
-    """What is labelled, and how much work is done between two writes to the store."""
+    """What is labelled, and how.
+
+    Args:
+        budget: samples of a training label set.
+        spot: samples of a check.
+        reliability: samples of the selection split, at most, on which the labels' own reliability is measured.
+        token_budget: padded tokens in one batch; halves itself when memory runs out.
+        shard_samples: samples in one object of the feature cache.
+        strict: whether a label set that breaks an expectation is refused.
+        seed: seed of the draw.
+    """
 
     budget: LabelBudget = LabelBudget()
     spot: SplitBudget = SplitBudget(queries=60, candidates=90)
+    reliability: SplitBudget = SplitBudget(queries=24, candidates=48)
     token_budget: int = Field(512, ge=8)
     shard_samples: int = Field(32, ge=1)
     strict: bool = True

@@ -102,6 +102,11 @@ class ObjectStore:
             span = f"bytes={start}-{start + length - 1}"
             return bytes(self._client.get_object(Bucket=self.bucket, Key=self._prefix + key, Range=span)["Body"].read())
 
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is no error."""
+        with self._errors(key):
+            self._client.delete_object(Bucket=self.bucket, Key=self._prefix + key)
+
     def exists(self, key: str) -> bool:
         """Whether an object is there."""
         with self._errors(key):

@@ -11,13 +11,14 @@ from sklearn.metrics import ndcg_score
 from influcoder.agreement import (
     aggregated_spearman,
     agreement,
-    mean_interval,
+    is_square,
     ndcg_at_k,
     paired_difference,
     per_query_spearman,
     precision_at_k,
     unpaired_difference,
 )
+from influcoder.bootstrap import resampled_correlation
 from influcoder.errors import ShapeError
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(3, 12))
@@ -46,13 +47,42 @@ def test_per_query_rho_is_scipys_row_by_row(pair):
     np.testing.assert_allclose(per_query_spearman(*pair), row_by_row(stats.spearmanr, *pair), atol=1e-12)
 
 
-@given(pair=ANY, value=BAD, side=st.integers(0, 1), data=st.data())
-def test_rho_is_nan_only_where_a_row_is_not_finite(pair, value, side, data):
+@given(pair=ANY, spoilt=st.sampled_from([(0, np.nan), (0, np.inf), (1, np.inf), (1, -np.inf)]), data=st.data())
+def test_rho_is_nan_only_where_a_row_is_not_finite(pair, spoilt, data):
     before = per_query_spearman(*pair)
     query = data.draw(st.integers(0, len(before) - 1))
+    side, value = spoilt
     pair[side][query, data.draw(st.integers(0, pair[side].shape[1] - 1))] = value
     before[query] = np.nan
     np.testing.assert_array_equal(per_query_spearman(*pair), before)
+
+
+@given(pair=st.one_of(TIED, ANY), data=st.data())
+def test_a_pair_without_label_is_as_if_it_were_not_there(pair, data):
+    scores, labels = pair
+    hidden = data.draw(arrays(bool, labels.shape, elements=st.booleans()))
+    holes = np.where(hidden, np.nan, labels)
+    found = per_query_spearman(np.where(hidden, data.draw(st.sampled_from([0.5, np.nan])), scores), holes)
+    for row, rho in enumerate(found):
+        left, right = scores[row, ~hidden[row]], labels[row, ~hidden[row]]
+        if len(left) < 3 or np.ptp(left) == 0 or np.ptp(right) == 0:
+            assert np.isnan(rho)
+        else:
+            assert rho == pytest.approx(stats.spearmanr(left, right).statistic, abs=1e-9)
+
+
+def test_a_square_without_diagonal_ranks_every_sample_by_all_others():
+    scores, labels = noisy(12, 12, 0.5)
+    np.fill_diagonal(labels, np.nan)
+    found = agreement(scores, labels)
+    others = ~np.eye(12, dtype=bool)
+    expected = [stats.spearmanr(scores[i, others[i]], labels[i, others[i]]).statistic for i in range(12)]
+    np.testing.assert_allclose(found.per_query, expected, atol=1e-12)
+    assert found.candidates == 11
+    assert is_square(labels)
+    assert (found.draws.queries == found.draws.candidates).all()
+    means = [np.nanmean(np.where(others, values, np.nan), axis=0) for values in (scores, labels)]
+    assert found.aggregated_rho.value == pytest.approx(stats.spearmanr(*means).statistic)
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -125,9 +155,10 @@ def test_intervals_enclose_their_figures():
 
 def test_queries_that_are_not_finite_change_no_figure():
     scores, labels = noisy(12, 40, 1.0)
-    before = agreement(scores, labels)
-    spoilt = np.vstack([scores, np.full(40, np.nan)])
-    assert agreement(spoilt, np.vstack([labels, labels[0]])).figures() == before.figures()
+    spoilt = agreement(np.vstack([scores, np.full(40, np.nan)]), np.vstack([labels, labels[0]])).figures()
+    for name, found in agreement(scores, labels).figures().items():
+        assert spoilt[name].value == pytest.approx(found.value)
+        assert spoilt[name].queries == 12
 
 
 def test_k_is_a_fifth_of_the_candidates_at_most():
@@ -137,9 +168,9 @@ def test_k_is_a_fifth_of_the_candidates_at_most():
 
 
 def test_same_seed_gives_the_same_interval_and_another_one_another():
-    values = np.random.default_rng(0).normal(size=30)
-    assert mean_interval(values, seed=1) == mean_interval(values, seed=1)
-    assert mean_interval(values, seed=1) != mean_interval(values, seed=2)
+    pair = noisy(30, 20, 1.0)
+    assert agreement(*pair, seed=1).rho == agreement(*pair, seed=1).rho
+    assert agreement(*pair, seed=1).rho != agreement(*pair, seed=2).rho
 
 
 def test_precision_counts_the_common_part_of_both_tops():
@@ -167,65 +198,129 @@ def test_shapes_that_do_not_fit_are_refused(figure, shapes):
         figure(*map(np.zeros, shapes))
 
 
-def test_interval_of_a_mean_covers_the_truth_as_often_as_it_says():
-    generator = np.random.default_rng(0)
-    intervals = [mean_interval(generator.normal(0.3, 0.2, size=40), resamples=400, seed=seed) for seed in range(200)]
-    assert 0.88 <= np.mean([interval.lo <= 0.3 <= interval.hi for interval in intervals]) <= 0.99
+class Population:
+    """Samples with exact influence and an encoder that is wrong about some samples, whoever asks about them."""
+
+    def __init__(self, size=3000, wrong=1.5, seed=0):
+        generator = np.random.default_rng(seed)
+        self.features = generator.normal(size=(size, 8))
+        self.bias = wrong * generator.normal(size=size)
+        self.noise = generator.normal(size=(size, 8)) * 0.5
+        rows, columns = np.arange(300), np.arange(300, size)
+        self.truth = per_query_spearman(*self.pair(rows, columns)).mean()
+
+    def pair(self, queries, candidates):
+        labels = self.features[queries] @ self.features[candidates].T
+        seen = self.features + self.noise
+        return seen[queries] @ seen[candidates].T + self.bias[candidates], labels
+
+    def draw(self, generator, queries, candidates):
+        rows = generator.permutation(len(self.features))[: queries + candidates]
+        return self.pair(rows[:queries], rows[queries:])
+
+    def draw_square(self, generator, samples):
+        rows = generator.permutation(len(self.features))[:samples]
+        scores, labels = self.pair(rows, rows)
+        np.fill_diagonal(labels, np.nan)
+        return scores, labels
 
 
-def test_interval_of_an_unpaired_difference_covers_the_truth_as_often_as_it_says():
-    generator = np.random.default_rng(0)
-    intervals = [
-        unpaired_difference(generator.normal(0.1, 0.1, 40), generator.normal(0.3, 0.3, 80), 400, seed)
-        for seed in range(200)
+POPULATION = Population()
+
+
+def coverage(intervals, truth):
+    return np.mean([found.lo <= truth <= found.hi for found in intervals])
+
+
+def test_interval_covers_the_truth_although_all_queries_share_their_candidates():
+    generator = np.random.default_rng(1)
+    found = [agreement(*POPULATION.draw(generator, 40, 24), resamples=300) for _ in range(150)]
+    assert coverage([item.rho for item in found], POPULATION.truth) >= 0.92
+    # What resampling queries alone would have claimed, and why it is not done.
+    narrow = [stats.t.interval(0.95, 39, np.mean(f.per_query), stats.sem(f.per_query)) for f in found]
+    assert np.mean([lo <= POPULATION.truth <= hi for lo, hi in narrow]) < 0.8
+
+
+def test_interval_of_a_square_covers_the_truth_and_is_narrower_for_the_same_labels():
+    generator = np.random.default_rng(2)
+    square = [agreement(*POPULATION.draw_square(generator, 64), resamples=300).rho for _ in range(150)]
+    blocks = [agreement(*POPULATION.draw(generator, 40, 24), resamples=300).rho for _ in range(30)]
+    assert coverage(square, POPULATION.truth) >= 0.9
+    assert np.mean([i.hi - i.lo for i in square]) < 0.8 * np.mean([i.hi - i.lo for i in blocks])
+
+
+def test_interval_of_an_unpaired_difference_covers_the_truth():
+    generator = np.random.default_rng(3)
+    other = Population(wrong=3.0, seed=1)
+    found = [
+        unpaired_difference(
+            agreement(*other.draw_square(generator, 40), resamples=300),
+            agreement(*POPULATION.draw_square(generator, 40), resamples=300),
+        )
+        for _ in range(150)
     ]
-    assert 0.88 <= np.mean([interval.lo <= -0.2 <= interval.hi for interval in intervals]) <= 0.99
-
-
-def test_lower_level_gives_a_narrower_interval_within_the_wider_one():
-    values = np.random.default_rng(0).normal(size=50)
-    wide, narrow = mean_interval(values, level=0.95), mean_interval(values, level=0.5)
-    assert wide.lo < narrow.lo < narrow.hi < wide.hi
+    assert coverage(found, other.truth - POPULATION.truth) >= 0.9
+    assert other.truth < POPULATION.truth - 0.1
 
 
 def test_interval_of_fewer_than_two_queries_is_open():
-    one, none = mean_interval(np.array([0.4, np.nan])), mean_interval(np.array([np.nan]))
-    assert (one.value, one.queries, none.queries) == (0.4, 1, 0)
+    scores, labels = noisy(3, 10, 1.0)
+    scores[1:] = 0.5
+    one = agreement(scores, labels).rho
+    scores[0] = 0.5
+    none = agreement(scores, labels).rho
+    assert (one.queries, none.queries) == (1, 0)
+    assert np.isfinite(one.value)
     assert np.isnan([one.lo, one.hi, none.value, none.lo, none.hi]).all()
 
 
-def test_pairing_takes_the_queries_own_spread_out():
-    generator = np.random.default_rng(0)
-    hardness = generator.normal(size=60)
-    left, right = hardness + 0.1 + 0.01 * generator.normal(size=60), hardness
+def test_pairing_takes_the_draw_of_queries_and_candidates_out():
+    scores, labels = POPULATION.draw(np.random.default_rng(4), 40, 24)
+    better = scores + 0.15 * (labels - scores)
+    left, right = agreement(better, labels), agreement(scores, labels)
     paired, unpaired = paired_difference(left, right), unpaired_difference(left, right)
     assert paired.value == pytest.approx(unpaired.value)
-    assert 0 < paired.lo < paired.hi < 0.2
+    assert 0 < paired.lo < paired.value < paired.hi
     assert unpaired.lo < 0 < unpaired.hi
 
 
-def test_difference_of_a_set_and_itself_is_zero():
-    values = np.random.default_rng(0).normal(size=20)
-    paired = paired_difference(values, values)
+def test_difference_of_a_ranking_and_itself_is_zero():
+    found = agreement(*noisy(20, 30, 1.0))
+    paired = paired_difference(found, found)
     assert (paired.value, paired.lo, paired.hi) == (0, 0, 0)
-    unpaired = unpaired_difference(values, values)
+    unpaired = unpaired_difference(found, found)
     assert unpaired.value == 0
     assert unpaired.lo < 0 < unpaired.hi
 
 
-def test_differences_leave_out_undefined_queries():
-    left, right = np.array([0.5, np.nan, 0.7, 0.9]), np.array([0.1, 0.2, np.nan, 0.3])
-    assert paired_difference(left, right).queries == 2
-    assert paired_difference(left, right).value == pytest.approx(0.5)
-    assert unpaired_difference(left, right).queries == 3
-    assert unpaired_difference(left, right).value == pytest.approx(0.7 - 0.2)
+def test_paired_difference_leaves_out_what_is_undefined_or_counts_it_as_told():
+    scores, labels = noisy(6, 20, 0.5)
+    holes = scores.copy()
+    holes[2] = 1.0
+    whole, spoilt = agreement(scores, labels), agreement(holes, labels)
+    rest = np.delete(whole.per_query, 2)
+    assert paired_difference(spoilt, whole).queries == 5
+    assert paired_difference(spoilt, whole).value == 0
+    counted = paired_difference(spoilt, whole, undefined=0.0)
+    assert counted.queries == 6
+    assert counted.value == pytest.approx(rest.sum() / 6 - whole.per_query.mean())
+    assert paired_difference(whole, spoilt, undefined=0.0).queries == 5
 
 
-def test_difference_of_too_few_queries_is_open():
-    found = unpaired_difference(np.array([0.5, np.nan]), np.ones(9))
-    assert np.isnan([found.value, found.lo, found.hi]).all()
-
-
-def test_paired_values_of_other_shapes_are_refused():
+def test_rankings_of_other_queries_are_not_paired():
     with pytest.raises(ShapeError, match="paired values"):
-        paired_difference(np.zeros(3), np.zeros(4))
+        paired_difference(agreement(*noisy(3, 10, 1.0)), agreement(*noisy(4, 10, 1.0)))
+
+
+@given(pair=ANY, seed=st.integers(0, 9))
+def test_resampled_rho_is_the_weighted_correlation_of_ranks(pair, seed):
+    left, right = (stats.rankdata(values, axis=1) for values in pair)
+    weights = np.random.default_rng(seed).multinomial(left.shape[1], np.full(left.shape[1], 1 / left.shape[1]), size=3)
+    found = resampled_correlation(left, right, weights)
+    for row in range(len(left)):
+        for draw, counts in enumerate(weights):
+            x, y = np.repeat(left[row], counts), np.repeat(right[row], counts)
+            if np.ptp(x) == 0 or np.ptp(y) == 0:
+                assert np.isnan(found[draw, row])
+            else:
+                assert found[draw, row] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-7)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influcoder.influence.tokens import batches, tokenize
+from influcoder.influence.tokens import tokenize
 from influcoder.samples import Sample
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -49,20 +49,3 @@ def test_target_without_context_starts_after_the_end_token(tiny_decoder):
     tokens = tokenize(tiny_decoder.tokenizer, Sample("1", "", "Here."), 32)
     assert tokens.ids == (tiny_decoder.tokenizer.eos_token_id, *ids_of(tiny_decoder, "Here."))
     assert tokens.target_start == 1
-
-
-@given(lengths=st.lists(st.integers(1, 200), max_size=60), budget=st.integers(1, 1000))
-def test_batches_are_a_partition_within_the_budget(lengths, budget):
-    groups = list(batches(lengths, budget))
-    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
-    assert all(len(group) == 1 or len(group) * max(lengths[index] for index in group) <= budget for group in groups)
-
-
-@given(lengths=st.lists(st.integers(1, 200), max_size=60), budget=st.integers(1, 1000))
-def test_batches_go_from_long_to_short(lengths, budget):
-    order = [lengths[index] for group in batches(lengths, budget) for index in group]
-    assert order == sorted(lengths, reverse=True)
-
-
-def test_batches_use_the_budget():
-    assert [len(group) for group in batches([10] * 25, 100)] == [10, 10, 5]

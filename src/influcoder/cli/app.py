@@ -76,11 +76,20 @@ def demo(keep: Annotated[bool, typer.Option(help="leave the servers running", en
 
 
 @app.command()
-def label(decoder: Decoder = None, corpus: Corpus = None) -> None:
+def label(
+    decoder: Decoder = None,
+    corpus: Corpus = None,
+    plan: Annotated[bool, typer.Option("--plan", help="only say what it would take, from a measured probe")] = False,
+) -> None:
     """Publish a label set version: exact influence of a sample of the corpus.
 
-    Example: `influcoder label --corpus pool.jsonl --decoder ./checkpoint`
+    Examples: `influcoder label --plan`, `influcoder label --corpus pool.jsonl --decoder ./checkpoint`
     """
+    if plan:
+        from influcoder.cli.plan import plan_table
+
+        console.print(plan_table(decoder, corpus))
+        return
     from flows.label import label as flow
 
     console.print(f"label set {flow(decoder, corpus)}")

@@ -28,7 +28,7 @@ BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
 ADDED = "docs:scipy.sparse,scipy.special"
 AFTER = f"{BEFORE},{ADDED.removeprefix('docs:')}"
 PROMPT = "What does scipy.sparse.csr_array do, and how is it used?"
-FINE_TUNING: dict[str, Any] = {"steps": 20, "batch": 2, "learning_rate": 5e-4, "max_tokens": 112}
+FINE_TUNING: dict[str, Any] = {"steps": 20, "batch": 2, "learning_rate": 1e-3, "max_tokens": 112}
 EVENT_SECONDS = 90.0
 
 _SETTINGS = """\

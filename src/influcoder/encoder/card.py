@@ -20,7 +20,20 @@ def tags_of(manifest: Manifest, found: Agreement, untrained: Agreement) -> dict[
         "agreement.queries": str(found.rho.queries),
         "agreement.untrained": f"{untrained.rho.value:.4f}",
         "code.commit": code_commit(),
+        **({"labels.ceiling": f"{manifest.reliability.ceiling:.4f}"} if manifest.reliability else {}),
     }
+
+
+def _worth(manifest: Manifest) -> list[str]:
+    found = manifest.reliability
+    if found is None:
+        return []
+    return [
+        f"Ceiling: under other adapter and sketch seeds the labels agree with themselves at ρ {found.ceiling:.3f} "
+        f"[{found.ceiling_lo:.3f}, {found.ceiling_hi:.3f}] ({found.queries} queries × {found.candidates} candidates); "
+        f"no encoder can honestly do better. The projection keeps the whole gradient's ranking at ρ "
+        f"{found.fidelity:.3f}, with errors of a cosine up to {found.largest_error:.3f}."
+    ]
 
 
 def describe(manifest: Manifest, distilled: Distilled, found: Agreement, untrained: Agreement) -> str:
@@ -41,6 +54,7 @@ def describe(manifest: Manifest, distilled: Distilled, found: Agreement, untrain
         f"{len(distilled.history) - 1}.",
         f"Agreement on the report split, {found.rho.queries} queries × {found.candidates} candidates:",
         f"| figure | this encoder [95 %] | untrained |\n| --- | --- | --- |\n{rows}",
+        *_worth(manifest),
         "Approve with `influcoder promote`: the gate holds it against the champion on the same labels.",
     )
     return "\n\n".join(paragraphs)

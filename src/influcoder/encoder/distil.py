@@ -67,7 +67,7 @@ def distil(encoder: Encoder, labels: LabelSet, settings: EncoderSettings, say: S
     """
     torch.manual_seed(settings.seed)
     generator = np.random.default_rng(settings.seed)
-    train, selection = labels.square("train"), labels.block("selection")
+    train, selection = labels.square("train"), labels.evidence("selection")
     optimizer = torch.optim.AdamW(encoder.model.parameters(), lr=settings.learning_rate, fused=True)
     history = [Epoch(0, float("nan"), _rho(encoder, selection))]
     best, kept = history[0], _weights(encoder)

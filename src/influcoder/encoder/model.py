@@ -57,8 +57,10 @@ class Encoder:
 
     def scores(self, queries: Sequence[Sample], candidates: Sequence[Sample]) -> np.ndarray:
         """Cosines of queries and candidates, shape (queries, candidates)."""
-        vectors = self.embed([sample.text for sample in (*queries, *candidates)])
-        return np.clip(vectors[: len(queries)] @ vectors[len(queries) :].T, -1, 1)
+        texts = list(dict.fromkeys(sample.text for sample in (*queries, *candidates)))
+        vectors = dict(zip(texts, self.embed(texts), strict=True))
+        left, right = (np.stack([vectors[sample.text] for sample in role]) for role in (queries, candidates))
+        return np.clip(left @ right.T, -1, 1)
 
     @property
     def dimensions(self) -> int:

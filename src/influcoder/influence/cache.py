@@ -24,7 +24,7 @@ class FeatureTable:
 
     Args:
         hashes: content hashes of the samples.
-        vectors: unit features, shape (samples, dimensions), float32.
+        vectors: unit features, shape (samples, dimensions), in the type that the teacher stores.
         norms: gradient lengths, shape (samples,).
         losses: losses in nats, shape (samples,).
         cuts: share of each sample's tokens that the length limit cut away, shape (samples,).
@@ -41,6 +41,12 @@ class FeatureTable:
         place = {value: row for row, value in enumerate(self.hashes)}
         rows = [place[value] for value in hashes]
         return FeatureTable(tuple(hashes), *(getattr(self, name)[rows] for name in _COLUMNS))
+
+    @staticmethod
+    def empty(dimensions: int) -> "FeatureTable":
+        """No rows."""
+        none = np.zeros(0, np.float32)
+        return FeatureTable((), np.zeros((0, dimensions), np.float16), none, none, none)
 
     @staticmethod
     def concatenate(tables: Sequence["FeatureTable"]) -> "FeatureTable":
@@ -78,6 +84,25 @@ class FeatureCache:
             pass
         return key
 
+    def merge(self, keys: Sequence[str], tables: Sequence[FeatureTable]) -> str:
+        """Put small shards into one: the whole is written before its parts go, so a kill loses nothing."""
+        whole = self.add(FeatureTable.concatenate(tables))
+        for key in keys:
+            if key != whole:
+                self._store.delete(key)
+        return whole
+
+    def note(self, name: str) -> bytes | None:
+        """Something small that was measured under this teacher, None where it was not."""
+        return self._store.read_if_there(self._note(name))[0]
+
+    def keep_note(self, name: str, data: bytes) -> None:
+        """Keep something small that was measured under this teacher."""
+        self._store.put(self._note(name), data, "application/json")
+
+    def _note(self, name: str) -> str:
+        return f"notes/{self._folder.removeprefix('features/')}{name}.json"
+
     def load(self, hashes: Iterable[str], known: dict[str, str]) -> Iterator[FeatureTable]:
         """The cached features of some samples, shard by shard.
 
@@ -88,7 +113,11 @@ class FeatureCache:
         for value in hashes:
             wanted.setdefault(known[value], []).append(value)
         for key, values in wanted.items():
-            yield self._read(key).select(values)
+            if self._store.exists(key):
+                yield self._read(key).select(values)
+            else:
+                # Another run has merged the shard into a larger one since it was listed.
+                yield from self.load(values, self.known())
 
     def _read(self, key: str) -> FeatureTable:
         data = self._store.get(key)

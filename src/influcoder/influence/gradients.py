@@ -9,7 +9,7 @@ over a batch; each sample's own loss makes the rows of δ independent of the res
 import inspect
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from influcoder.decoder import Decoder, linear_names
+from influcoder.decoder import Decoder, block_names, linear_names
 from influcoder.influence.projection import CountSketch, module_generator
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.influence.tokens import Tokens
@@ -50,14 +50,33 @@ def extract_features(decoder: Decoder, spec: TeacherSpec, batch: Sequence[Tokens
     Returns:
         the features in the order of the batch; a row does not depend on what else is in the batch.
     """
-    device = decoder.model.device
-    ids, mask, labels = padded(batch, device)
-    rows = _FeatureRows(decoder.model, spec, len(batch))
-    with torch.enable_grad(), rows.collecting(decoder.model):
+    return extract_many(decoder, [spec], batch)[0]
+
+
+def extract_many(decoder: Decoder, specs: Sequence[TeacherSpec], batch: Sequence[Tokens]) -> list[Features]:
+    """Influence features under several adapters and projections, from one forward and one backward pass.
+
+    Args:
+        decoder: the model, frozen.
+        specs: they may differ in adapter, projection and storage alone.
+        batch: tokens of the samples; they are padded to the longest.
+    Returns:
+        features for each specification, in the order of the batch.
+    """
+    ids, mask, labels = padded(batch, decoder.model.device)
+    collectors = [_FeatureRows(decoder.model, spec, len(batch)) for spec in specs]
+    with torch.enable_grad(), ExitStack() as hooks:
+        hooks.enter_context(_differentiable(decoder.model, specs[0].last_layers))
+        for collector in collectors:
+            hooks.enter_context(collector.collecting(decoder.model))
         logits = _target_logits(decoder.model, ids, mask, min(tokens.target_start for tokens in batch))
-        losses = sample_losses(logits, labels[:, -logits.shape[1] :], spec.reduction)
+        losses = sample_losses(logits, labels[:, -logits.shape[1] :], specs[0].reduction)
         losses.sum().backward()
-    vectors = rows.gathered().cpu().numpy()
+    return [_features(collector.gathered(), losses) for collector in collectors]
+
+
+def _features(gradients: Tensor, losses: Tensor) -> Features:
+    vectors = gradients.cpu().numpy()
     norms = np.linalg.norm(vectors, axis=1)
     unit = vectors / np.where(norms > 0, norms, 1)[:, None]
     return Features(unit.astype(np.float32), norms, losses.detach().float().cpu().numpy())
@@ -116,10 +135,8 @@ class _FeatureRows:
 
     @contextmanager
     def collecting(self, model: Any) -> Iterator[None]:
-        embedding = model.get_input_embeddings().register_forward_hook(_require_gradient)
-        hooks = [embedding]
-        for name in linear_names(model):
-            hooks.append(model.get_submodule(name).register_forward_hook(self._forward_hook(name)))
+        names = linear_names(model, self._spec.last_layers)
+        hooks = [model.get_submodule(name).register_forward_hook(self._forward_hook(name)) for name in names]
         try:
             yield
         finally:
@@ -162,9 +179,24 @@ def _cached_lora_a(name: str, width: int, rank: int, seed: int, device: torch.de
     return _LORA_A[key]
 
 
-def _require_gradient(_module: torch.nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-    """With every weight frozen nothing would be differentiated; the embeddings' output starts the graph."""
-    return output.detach().requires_grad_(True)
+@contextmanager
+def _differentiable(model: Any, last_layers: int) -> Iterator[None]:
+    """With every weight frozen nothing would be differentiated; a hidden state starts the graph, and ends it."""
+    if last_layers:
+        first = model.get_submodule(block_names(model)[-last_layers:][0])
+        hook = first.register_forward_pre_hook(_start_here, with_kwargs=True)
+    else:
+        hook = model.get_input_embeddings().register_forward_hook(lambda _m, _i, out: out.detach().requires_grad_(True))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _start_here(_block: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    if args:
+        return (args[0].detach().requires_grad_(True), *args[1:]), kwargs
+    return args, {**kwargs, "hidden_states": kwargs["hidden_states"].detach().requires_grad_(True)}
 
 
 def padded(batch: Sequence[Tokens], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,11 +8,12 @@ import numpy as np
 
 from influcoder.decoder import Decoder
 from influcoder.errors import WrongDecoderError
+from influcoder.influence.batching import in_batches
 from influcoder.influence.cache import FeatureCache, FeatureTable
-from influcoder.influence.gradients import extract_features
+from influcoder.influence.gradients import Features, extract_features
 from influcoder.influence.teacher import Teacher
-from influcoder.influence.tokens import Tokens, batches, tokenize
-from influcoder.progress import Ticker, progress
+from influcoder.influence.tokens import Tokens, tokenize
+from influcoder.progress import progress
 from influcoder.samples import Sample
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def label_samples(
     token_budget: int,
     shard_samples: int,
 ) -> Labelled:
-    """Influence features of samples; killed and run again, it goes on after the last shard it wrote.
+    """Influence features of samples; killed and run again, it goes on after the last batch that was done.
 
     Args:
         decoder: the decoder whose gradients count.
@@ -49,7 +50,8 @@ def label_samples(
         samples: unique by content.
         cache: where features are kept.
         token_budget: padded tokens in one batch.
-        shard_samples: samples between two writes; a killed process loses at most so many.
+        shard_samples: samples in one object of the cache. Every batch is written when it is done, so a killed
+            process loses one at most; full shards replace their batches.
     Raises:
         WrongDecoderError: the decoder is not the teacher's.
     """
@@ -64,58 +66,74 @@ def label_samples(
     logger.info("labelling %d samples: %d are cached, %d are new", len(samples), len(cached), len(missing))
     tables = list(cache.load(cached, known))
     quarantined: dict[str, str] = {}
-    with progress("labelling", len(missing)) as ticker:
-        for shard in _shards(decoder, teacher, missing, token_budget, shard_samples, quarantined, ticker):
-            cache.add(shard)
-            tables.append(shard)
+    with progress("labelling", len(missing)) as ticker, _Shards(cache, shard_samples) as shards:
+        for table, bad in _computed(decoder, teacher, missing, token_budget):
+            shards.add(table)
+            tables.append(table)
+            quarantined |= bad
+            ticker.advance(len(table.hashes) + len(bad))
     order = [sample.hash for sample in samples if sample.hash not in quarantined]
-    table = FeatureTable.concatenate(tables).select(order) if tables else _empty(teacher)
+    table = FeatureTable.concatenate(tables).select(order) if tables else FeatureTable.empty(teacher.spec.projection_dim)
     return Labelled(table, quarantined, len(missing) - len(quarantined))
 
 
-def _shards(
-    decoder: Decoder,
-    teacher: Teacher,
-    samples: Sequence[Sample],
-    token_budget: int,
-    shard_samples: int,
-    quarantined: dict[str, str],
-    ticker: Ticker,
-) -> Iterator[FeatureTable]:
-    tokens = [tokenize(decoder.tokenizer, sample, teacher.spec.max_tokens) for sample in samples]
-    pending: list[FeatureTable] = []
-    for batch in batches([len(item) for item in tokens], token_budget):
-        table = _batch(decoder, teacher, [samples[i] for i in batch], [tokens[i] for i in batch], quarantined)
-        pending.append(table)
-        ticker.advance(len(batch))
-        if sum(len(item.hashes) for item in pending) >= shard_samples:
-            yield FeatureTable.concatenate(pending)
-            pending = []
-    if sum(len(item.hashes) for item in pending):
-        yield FeatureTable.concatenate(pending)
-
-
-def _batch(
-    decoder: Decoder,
-    teacher: Teacher,
-    samples: Sequence[Sample],
-    tokens: Sequence[Tokens],
-    quarantined: dict[str, str],
-) -> FeatureTable:
-    features = extract_features(decoder, teacher.spec, tokens)
+def usable_rows(
+    samples: Sequence[Sample], tokens: Sequence[Tokens], features: Features, storage: str
+) -> tuple[FeatureTable, dict[str, str]]:
+    """The features of a batch that can be compared, and why the others can't, by the hash of the sample."""
     usable = np.isfinite(features.losses) & np.isfinite(features.norms) & (features.norms > 0)
-    for row in np.flatnonzero(~usable).tolist():
-        quarantined[samples[row].hash] = f"loss {features.losses[row]}, gradient norm {features.norms[row]}"
+    quarantined = {
+        samples[row].hash: f"loss {features.losses[row]}, gradient norm {features.norms[row]}"
+        for row in np.flatnonzero(~usable).tolist()
+    }
     rows = np.flatnonzero(usable).tolist()
-    return FeatureTable(
+    table = FeatureTable(
         tuple(samples[row].hash for row in rows),
-        features.vectors[rows],
+        features.vectors[rows].astype(storage),
         features.norms[rows].astype(np.float32),
         features.losses[rows].astype(np.float32),
         np.array([tokens[row].cut for row in rows], np.float32),
     )
+    return table, quarantined
 
 
-def _empty(teacher: Teacher) -> FeatureTable:
-    none = np.zeros(0, np.float32)
-    return FeatureTable((), np.zeros((0, teacher.spec.projection_dim), np.float32), none, none, none)
+def _computed(
+    decoder: Decoder, teacher: Teacher, samples: Sequence[Sample], token_budget: int
+) -> Iterator[tuple[FeatureTable, dict[str, str]]]:
+    tokens = [tokenize(decoder.tokenizer, sample, teacher.spec.max_tokens) for sample in samples]
+
+    def work(batch: list[int]) -> tuple[FeatureTable, dict[str, str]]:
+        chosen = [tokens[row] for row in batch]
+        features = extract_features(decoder, teacher.spec, chosen)
+        return usable_rows([samples[row] for row in batch], chosen, features, teacher.spec.storage)
+
+    for _, result in in_batches([len(item) for item in tokens], token_budget, work):
+        yield result
+
+
+class _Shards:
+    """Writes every batch at once, so that a kill loses one at most, and merges them into shards of good size."""
+
+    def __init__(self, cache: FeatureCache, shard_samples: int) -> None:
+        self._cache = cache
+        self._size = shard_samples
+        self._parts: list[tuple[str, FeatureTable]] = []
+
+    def __enter__(self) -> "_Shards":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        if kind is None:
+            self._merge()
+
+    def add(self, table: FeatureTable) -> None:
+        if not table.hashes:
+            return
+        self._parts.append((self._cache.add(table), table))
+        if sum(len(part.hashes) for _, part in self._parts) >= self._size:
+            self._merge()
+
+    def _merge(self) -> None:
+        if len(self._parts) > 1:
+            self._cache.merge([key for key, _ in self._parts], [table for _, table in self._parts])
+        self._parts = []

@@ -20,4 +20,5 @@ def influence(queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """
     if queries.ndim != 2 or candidates.ndim != 2 or queries.shape[1] != candidates.shape[1]:
         raise ShapeError(f"features of shapes {queries.shape} and {candidates.shape} can't be compared.")
-    return np.clip(queries @ candidates.T, -1.0, 1.0)
+    # Half precision is for storage; sums in it would lose what the labels differ by.
+    return np.clip(queries.astype(np.float32) @ candidates.astype(np.float32).T, -1.0, 1.0)

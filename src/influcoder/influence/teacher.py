@@ -16,6 +16,9 @@ class TeacherSpec(BaseModel):
         projection: the kind of random projection.
         projection_dim: its dimensions; 0 keeps the gradient whole.
         projection_seed: seed of the sketch.
+        last_layers: only the last so many transformer blocks carry an adapter, and the backward pass stops
+            there; 0 means all.
+        storage: floating-point type that features are kept in.
         max_tokens: the longest sequence that the decoder is shown; of a longer one the target is kept.
         dtype: the decoder's floating-point type.
         attention: the decoder's attention implementation.
@@ -30,6 +33,8 @@ class TeacherSpec(BaseModel):
     projection: str = Field("countsketch", pattern="^countsketch$")
     projection_dim: int = Field(8192, ge=0)
     projection_seed: int = 0
+    last_layers: int = Field(0, ge=0)
+    storage: str = Field("float16", pattern="^(float16|float32)$")
     max_tokens: int = Field(192, ge=8)
     dtype: str = "float32"
     attention: str = "sdpa"

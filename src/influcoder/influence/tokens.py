@@ -1,6 +1,5 @@
 """From samples to token ids, with the target never truncated away."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -42,19 +41,6 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, sample: Sample, max_tokens: int
     kept_context = context[-(max_tokens - len(kept_target)) :]
     ids = (*kept_context, *kept_target)
     return Tokens(ids, len(kept_context), 1 - len(ids) / full)
-
-
-def batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
-    """Indices grouped by like length, longest first, each group padded within the token budget."""
-    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    group: list[int] = []
-    for index in order:
-        if group and (len(group) + 1) * lengths[group[0]] > token_budget:
-            yield group
-            group = []
-        group.append(index)
-    if group:
-        yield group
 
 
 def _start_token(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -3,11 +3,12 @@
 from influcoder.decoder import Decoder, load_decoder
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.labeller import label_samples
+from influcoder.influence.reliability import measure_reliability
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets.labelset import LabelSet, assemble
 from influcoder.labelsets.plan import Plan
-from influcoder.samples import Corpus, read_corpus
-from influcoder.settings import Settings
+from influcoder.samples import Corpus, Sample, read_corpus
+from influcoder.settings import Settings, SplitBudget
 from influcoder.store import ObjectStore
 
 
@@ -21,15 +22,20 @@ def build_label_set(settings: Settings, spec: TeacherSpec, plan: Plan, store: Ob
     """Label what was planned; features that are cached under the same teacher are not computed again."""
     decoder = decoder_for(settings, spec)
     teacher = Teacher(decoder_fingerprint=decoder.fingerprint, spec=spec)
-    labelled = label_samples(
-        decoder,
-        teacher,
-        plan.samples,
-        FeatureCache(store, teacher.id),
-        settings.labels.token_budget,
-        settings.labels.shard_samples,
-    )
-    return assemble(plan, teacher, decoder.uri, labelled)
+    cache, labels = FeatureCache(store, teacher.id), settings.labels
+    probe = _probe(plan, labels.reliability)
+    reliability = measure_reliability(decoder, teacher, *probe, cache, labels.token_budget) if any(probe) else None
+    labelled = label_samples(decoder, teacher, plan.samples, cache, labels.token_budget, labels.shard_samples)
+    return assemble(plan, teacher, decoder.uri, labelled, reliability)
+
+
+def _probe(plan: Plan, budget: SplitBudget) -> tuple[list[Sample], list[Sample]]:
+    """Queries and candidates of the selection split; spot labels have none, their teacher was judged before."""
+    return _some(plan, "query", budget.queries), _some(plan, "candidate", budget.candidates)
+
+
+def _some(plan: Plan, role: str, count: int) -> list[Sample]:
+    return [entry.sample for entry in plan.entries if entry.split == "selection" and entry.role == role][:count]
 
 
 def decoder_for(settings: Settings, spec: TeacherSpec) -> Decoder:

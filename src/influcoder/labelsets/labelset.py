@@ -9,6 +9,7 @@ import pandas as pd
 
 from influcoder.influence.cache import FeatureTable
 from influcoder.influence.labeller import Labelled
+from influcoder.influence.reliability import Reliability
 from influcoder.influence.scores import influence
 from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.manifest import Identity, SampleRef, Source
@@ -23,7 +24,7 @@ class Block:
     Args:
         queries: the queries.
         candidates: the candidates.
-        labels: exact influence, shape (queries, candidates).
+        labels: exact influence, shape (queries, candidates); NaN for a sample against itself.
     """
 
     queries: Sequence[Sample]
@@ -41,6 +42,7 @@ class LabelSet:
         features: their features, in the same order.
         decoder_uri: where the decoder was loaded from.
         quarantined: planned samples without a label, with the reason.
+        reliability: what the labels are worth, None where it was not measured.
     """
 
     identity: Identity
@@ -48,6 +50,7 @@ class LabelSet:
     features: FeatureTable
     decoder_uri: str
     quarantined: dict[str, str]
+    reliability: Reliability | None = None
 
     @property
     def id(self) -> str:
@@ -70,10 +73,20 @@ class LabelSet:
         )
 
     def square(self, split: str) -> Block:
-        """All samples of a split against all of them: features label the pairs of any two, whatever their roles."""
+        """All samples of a split against all others: features label the pairs of any two, whatever their roles."""
         rows = [row for row, entry in enumerate(self.entries) if entry.split == split]
         samples, vectors = [self.entries[row].sample for row in rows], self.features.vectors[rows]
-        return Block(samples, samples, influence(vectors, vectors))
+        labels = influence(vectors, vectors)
+        np.fill_diagonal(labels, np.nan)
+        return Block(samples, samples, labels)
+
+    def evidence(self, split: str) -> Block:
+        """What agreement is measured on: every pair that the features label and that the encoder is meant to rank.
+
+        Where queries and candidates come from one corpus, the roles can be exchanged, and each sample is a query
+        that ranks all the others: the same labels, several times the evidence. Else queries rank candidates.
+        """
+        return self.square(split) if len(self.identity.sources) == 1 else self.block(split)
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -109,7 +122,9 @@ class LabelSet:
         return [row for row, entry in enumerate(self.entries) if entry.split == split and entry.role == role]
 
 
-def assemble(plan: Plan, teacher: Teacher, decoder_uri: str, labelled: Labelled) -> LabelSet:
+def assemble(
+    plan: Plan, teacher: Teacher, decoder_uri: str, labelled: Labelled, reliability: Reliability | None = None
+) -> LabelSet:
     """A label set of what was planned and could be labelled."""
     entries = tuple(entry for entry in plan.entries if entry.sample.hash not in labelled.quarantined)
     identity = Identity(
@@ -119,4 +134,4 @@ def assemble(plan: Plan, teacher: Teacher, decoder_uri: str, labelled: Labelled)
         sources=tuple(Source(uri=uri, digest=digest) for uri, digest in plan.sources),
         parent=plan.parent,
     )
-    return LabelSet(identity, entries, labelled.table, decoder_uri, labelled.quarantined)
+    return LabelSet(identity, entries, labelled.table, decoder_uri, labelled.quarantined, reliability)

@@ -7,6 +7,7 @@ import platform
 
 from pydantic import BaseModel, ConfigDict
 
+from influcoder.influence.reliability import Reliability
 from influcoder.influence.teacher import Teacher
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "pyarrow", "influcoder")
@@ -63,6 +64,7 @@ class Manifest(_Record):
         files: every other object of the label set.
         quarantined: samples that were planned and have no label, with the reason.
         cut_share: share of the samples' tokens that the length limit cut away.
+        reliability: projection fidelity and ceiling of the teacher; None for spot labels.
         code_commit: commit of this project that did the work.
         libraries: versions that did the work.
         created: UTC time, ISO 8601.
@@ -73,6 +75,7 @@ class Manifest(_Record):
     files: dict[str, FileRef]
     quarantined: dict[str, str]
     cut_share: float
+    reliability: Reliability | None = None
     code_commit: str
     libraries: dict[str, str]
     created: str

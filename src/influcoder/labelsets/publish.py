@@ -43,6 +43,7 @@ def publish(store: ObjectStore, label_set: LabelSet, docs: Mapping[str, bytes]) 
             files=files,
             quarantined=label_set.quarantined,
             cut_share=float(label_set.features.cuts.mean()),
+            reliability=label_set.reliability,
             code_commit=code_commit(),
             libraries=library_versions(),
             created=now(),
@@ -91,7 +92,8 @@ def load_label_set(store: ObjectStore, label_set_id: str) -> LabelSet:
         raise IntegrityError(f"label set {label_set_id}: its texts are not the ones its manifest names.")
     columns = (frame[name].to_numpy(np.float32) for name in ("norm", "loss", "cut"))
     features = FeatureTable(tuple(frame["hash"]), vectors, *columns)
-    return LabelSet(manifest.identity, entries, features, manifest.decoder_uri, manifest.quarantined)
+    parts = (manifest.identity, entries, features, manifest.decoder_uri, manifest.quarantined, manifest.reliability)
+    return LabelSet(*parts)
 
 
 def latest(store: ObjectStore) -> str | None:

@@ -1,0 +1,141 @@
+"""What a teacher's labels are worth: against themselves under another adapter, and against the whole gradient.
+
+A LoRA gradient sees the layers' inputs through a random matrix, and the sketch folds it once more. Two adapter
+seeds therefore rank the same candidates differently, and no encoder can honestly agree with such labels better
+than they agree with each other.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from influcoder.agreement import agreement
+from influcoder.decoder import Decoder
+from influcoder.influence.batching import in_batches
+from influcoder.influence.cache import FeatureCache
+from influcoder.influence.gradients import Features, extract_many
+from influcoder.influence.labeller import usable_rows
+from influcoder.influence.scores import influence
+from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.influence.tokens import tokenize
+from influcoder.progress import progress
+from influcoder.samples import Sample
+from influcoder.store import sha256
+
+MIN_QUERIES = 2
+MIN_CANDIDATES = 5
+
+
+class Reliability(BaseModel):
+    """How far a teacher's labels can be trusted, measured on a few samples.
+
+    Args:
+        queries: number of queries that it was measured on.
+        candidates: number of candidates.
+        ceiling: mean per-query ρ between the teacher and itself under another adapter and sketch seed.
+        ceiling_lo: lower end of its 95 % interval over queries.
+        ceiling_hi: upper end.
+        ceiling_aggregated: ρ of the candidates' means between the two.
+        fidelity: mean per-query ρ between the projected cosines and those of the whole adapter gradient.
+        largest_error: largest absolute difference between these two cosines.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    queries: int
+    candidates: int
+    ceiling: float
+    ceiling_lo: float
+    ceiling_hi: float
+    ceiling_aggregated: float
+    fidelity: float
+    largest_error: float
+
+
+def measure_reliability(
+    decoder: Decoder,
+    teacher: Teacher,
+    queries: Sequence[Sample],
+    candidates: Sequence[Sample],
+    cache: FeatureCache,
+    token_budget: int,
+) -> Reliability | None:
+    """Reliability of a teacher on some samples; what was measured once is read from the cache.
+
+    Every sample's pass serves three features at once, and the teacher's own are kept for the label set.
+
+    Args:
+        decoder: the teacher's decoder.
+        teacher: whose labels are judged.
+        queries: samples in the role of queries.
+        candidates: samples in the role of candidates.
+        cache: where the teacher's features, and the result, are kept.
+        token_budget: padded tokens in one batch.
+    Returns:
+        None where fewer than 2 queries or 5 candidates have a usable gradient.
+    """
+    key = sha256(" ".join(sample.hash for sample in (*queries, *candidates)).encode())[:20]
+    known = cache.note(f"reliability-{key}")
+    if known is not None:
+        return Reliability.model_validate_json(known)
+    samples = {sample.hash: sample for sample in (*queries, *candidates)}
+    triples = _passes(decoder, teacher, list(samples.values()), cache, token_budget)
+    rows = [[s.hash for s in role if s.hash in triples] for role in (queries, candidates)]
+    if len(rows[0]) < MIN_QUERIES or len(rows[1]) < MIN_CANDIDATES:
+        return None
+    cosines = [_cosines(triples, which, *rows) for which in range(3)]
+    found = _compare(*cosines)
+    cache.keep_note(f"reliability-{key}", found.model_dump_json().encode())
+    return found
+
+
+def second_opinion(spec: TeacherSpec) -> TeacherSpec:
+    """The same teacher under other seeds."""
+    seeds = {"adapter_seed": spec.adapter_seed + 1, "projection_seed": spec.projection_seed + 1}
+    return spec.model_copy(update=seeds)
+
+
+def _passes(
+    decoder: Decoder, teacher: Teacher, samples: Sequence[Sample], cache: FeatureCache, token_budget: int
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """Features of the teacher, of its second opinion and of the whole gradient, by the hash of the sample."""
+    specs = [teacher.spec, second_opinion(teacher.spec), teacher.spec.model_copy(update={"projection_dim": 0})]
+    tokens = [tokenize(decoder.tokenizer, sample, teacher.spec.max_tokens) for sample in samples]
+
+    def work(batch: list[int]) -> list[Features]:
+        return extract_many(decoder, specs, [tokens[row] for row in batch])
+
+    found: dict[str, tuple[np.ndarray, ...]] = {}
+    with progress("measuring the labels' reliability", len(samples)) as ticker:
+        for batch, features in in_batches([len(item) for item in tokens], token_budget, work):
+            chosen = [samples[row] for row in batch]
+            table, _ = usable_rows(chosen, [tokens[row] for row in batch], features[0], teacher.spec.storage)
+            if table.hashes:
+                cache.add(table)
+            kept = set(table.hashes)
+            rows = zip(chosen, *(feature.vectors for feature in features), strict=True)
+            found |= {sample.hash: tuple(vectors) for sample, *vectors in rows if sample.hash in kept}
+            ticker.advance(len(batch))
+    return found
+
+
+def _cosines(
+    triples: dict[str, tuple[np.ndarray, ...]], which: int, queries: Sequence[str], candidates: Sequence[str]
+) -> np.ndarray:
+    left, right = (np.stack([triples[value][which] for value in role]) for role in (queries, candidates))
+    return influence(left, right)
+
+
+def _compare(own: np.ndarray, other: np.ndarray, whole: np.ndarray) -> Reliability:
+    ceiling, fidelity = agreement(other, own), agreement(own, whole)
+    return Reliability(
+        queries=own.shape[0],
+        candidates=own.shape[1],
+        ceiling=ceiling.rho.value,
+        ceiling_lo=ceiling.rho.lo,
+        ceiling_hi=ceiling.rho.hi,
+        ceiling_aggregated=ceiling.aggregated_rho.value,
+        fidelity=fidelity.rho.value,
+        largest_error=float(np.abs(own - whole).max()),
+    )
