@@ -43,7 +43,9 @@ class Bench:
         found = [np.zeros((len(tokens), spec.projection_dim), spec.storage) for spec in specs]
 
         def work(batch: list[int]) -> None:
-            for rows, features in zip(found, extract_many(self.decoder, specs, [tokens[i] for i in batch]), strict=True):
+            for rows, features in zip(
+                found, extract_many(self.decoder, specs, [tokens[i] for i in batch]), strict=True
+            ):
                 rows[batch] = features.vectors
 
         with progress("features", len(tokens)) as ticker:

@@ -35,8 +35,8 @@ def main() -> None:
         for (rank, dim), (value, lo, hi), (median, least, most) in zip(grid, ceilings, costs, strict=True)
     ]
     about = (
-        f"Mean per-query ρ of a teacher with itself under other adapter and sketch seeds, {len(bench.queries)} queries × "
-        f"{len(bench.candidates)} candidates of `{options.corpus}`, at most {options.max_tokens} tokens, decoder "
+        f"Mean per-query ρ of a teacher with itself under other adapter and sketch seeds, {len(bench.queries)} queries "
+        f"× {len(bench.candidates)} candidates of `{options.corpus}`, at most {options.max_tokens} tokens, decoder "
         f"`{options.decoder}`; cost relative to rank {AGAINST[0]} with {AGAINST[1]} dimensions, median of {ROUNDS} "
         "interleaved rounds (least to most)."
     )

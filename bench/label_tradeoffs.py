@@ -34,8 +34,13 @@ def variants() -> list[Variant]:
     """One saving at a time, against the default teacher."""
     default = TeacherSpec()
     found = [Variant("default", "default", default)]
-    found += [Variant("layers", f"last {n} layers", default.model_copy(update={"last_layers": n})) for n in (20, 15, 8, 4)]
-    found += [Variant("sketch", f"{n} dimensions", default.model_copy(update={"projection_dim": n})) for n in (1024, 2048, 4096, 16384)]
+    found += [
+        Variant("layers", f"last {n} layers", default.model_copy(update={"last_layers": n})) for n in (20, 15, 8, 4)
+    ]
+    found += [
+        Variant("sketch", f"{n} dimensions", default.model_copy(update={"projection_dim": n}))
+        for n in (1024, 2048, 4096, 16384)
+    ]
     found += [Variant("storage", "float32", default.model_copy(update={"storage": "float32"}))]
     found += [Variant("length", f"{n} tokens", default.model_copy(update={"max_tokens": n})) for n in (48, 64, 96, 128)]
     return found
@@ -66,7 +71,7 @@ def main() -> None:
         f"{FULL.max_tokens} tokens), {len(bench.queries)} queries × {len(bench.candidates)} candidates of "
         f"`{options.corpus}`, decoder `{options.decoder}`; the default is rank {TeacherSpec().rank}, "
         f"{TeacherSpec().projection_dim} dimensions, {TeacherSpec().storage}, {TeacherSpec().max_tokens} tokens. "
-        f"Seconds: median of {ROUNDS} interleaved rounds over {samples} samples; ratio: to the default of the same round."
+        f"Seconds: median of {ROUNDS} interleaved rounds over {samples} samples; ratio: to the default of its round."
     )
     head = ["variant", "seconds a sample", "ratio", "bytes a sample", "ρ with the full teacher [95 %]"]
     table(head, rows, "label_tradeoffs", about)
@@ -103,7 +108,13 @@ def plot(found: list[Variant], ratio: list[float], agreements: list) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7.5, 4.5), layout="constrained")
-    colours = {"default": "#d9822b", "layers": "#2f6db5", "sketch": "#5a9e6f", "storage": "#8a6fb5", "length": "#7a828c"}
+    colours = {
+        "default": "#d9822b",
+        "layers": "#2f6db5",
+        "sketch": "#5a9e6f",
+        "storage": "#8a6fb5",
+        "length": "#7a828c",
+    }
     for kind, colour in colours.items():
         places = [index for index, variant in enumerate(found) if variant.kind == kind]
         axes.scatter([ratio[i] for i in places], [agreements[i][0] for i in places], color=colour, label=kind, zorder=3)

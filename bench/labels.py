@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +65,18 @@ def report(options: argparse.Namespace, runs: dict[str, list[dict]]) -> None:
                 f"{max(run['error'] for run in runs[method]):.1e}",
             ]
         )
-    head = ["method", "seconds a sample", "times ours", "of a plain matrix product's rate", "MB above the model", "largest cosine error"]
+    head = [
+        "method",
+        "seconds a sample",
+        "times ours",
+        "of a plain matrix product's rate",
+        "MB above the model",
+        "largest cosine error",
+    ]
     about = (
-        f"{options.samples} samples of `{options.corpus}`, at most {options.max_tokens} tokens, decoder `{options.decoder}`, "
-        f"rank 16, {options.rounds} rounds in turns (median, least to most); errors against the peft loop's cosines."
+        f"{options.samples} samples of `{options.corpus}`, at most {options.max_tokens} tokens, decoder "
+        f"`{options.decoder}`, rank 16, {options.rounds} rounds in turns (median, least to most); errors "
+        "against the peft loop's cosines, the sketch's among them."
     )
     table(head, rows, "labels", about)
 
@@ -131,7 +138,11 @@ def peft_loop(decoder, tokens) -> np.ndarray:
     # The adapter is attached to shallow copies: the weights are shared, the modules are not.
     memo = {id(p): p for p in decoder.model.parameters()} | {id(b): b for b in decoder.model.buffers()}
     adapted = peft.get_peft_model(copy.deepcopy(decoder.model, memo), config)
-    layers = {n.removeprefix("base_model.model."): m for n, m in adapted.named_modules() if isinstance(m, peft.tuners.lora.LoraLayer)}
+    layers = {
+        n.removeprefix("base_model.model."): m
+        for n, m in adapted.named_modules()
+        if isinstance(m, peft.tuners.lora.LoraLayer)
+    }
     for name, layer in layers.items():
         layer.lora_A["default"].weight.data = lora_a(name, layer.lora_A["default"].weight.shape[1], 16, 0)
     sides = [layers[name].lora_B["default"].weight for name in sorted(layers)]
@@ -149,7 +160,10 @@ def peft_loop(decoder, tokens) -> np.ndarray:
 def matmul_rate(torch: object, seconds: float = 2.0) -> float:
     """Billions of operations a second of a large float32 matrix product."""
     left, right = (torch.randn(1024, 1024) for _ in range(2))  # type: ignore[attr-defined]
-    product: Callable[[], object] = lambda: left @ right
+
+    def product() -> object:
+        return left @ right
+
     for _ in range(5):
         product()
     count, start = 0, time.perf_counter()

@@ -182,7 +182,9 @@ def _aggregated_interval(scores: Array, labels: Array, draws: Draws, ranked: Arr
 
 def _correlation_of_rows(left: Array, right: Array, weights: Array) -> Array:
     """Row by row: the correlation of the ranks of one draw under its own weights."""
-    rows = (resampled_correlation(x[None], y[None], w[None])[0, 0] for x, y, w in zip(left, right, weights, strict=True))
+    rows = (
+        resampled_correlation(x[None], y[None], w[None])[0, 0] for x, y, w in zip(left, right, weights, strict=True)
+    )
     return np.fromiter(rows, float, len(left))
 
 

@@ -59,7 +59,9 @@ class Draws:
         """
         generator = np.random.default_rng(seed)
         rows = generator.multinomial(queries, np.full(queries, 1 / queries), size=resamples)
-        columns = rows if same else generator.multinomial(candidates, np.full(candidates, 1 / candidates), size=resamples)
+        columns = (
+            rows if same else generator.multinomial(candidates, np.full(candidates, 1 / candidates), size=resamples)
+        )
         return Draws(rows, columns)
 
 

@@ -220,7 +220,9 @@ def block_names(model: PreTrainedModel) -> list[str]:
     """
     count = model.config.get_text_config().num_hidden_layers
     lists = [
-        name for name, module in model.named_modules() if isinstance(module, torch.nn.ModuleList) and len(module) == count
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count
     ]
     if not lists:
         raise DecoderError(f"the blocks of {type(model).__name__} can't be told apart.", "Set teacher.last_layers = 0.")

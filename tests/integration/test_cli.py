@@ -101,3 +101,19 @@ def test_status_says_what_is_wrong_when_everything_is_down(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "what is wrong" in done.stdout
     assert "does not answer" in done.stdout
+
+
+def test_plan_says_what_labelling_would_take_and_pays_for_its_probe_once(environment, tmp_path):
+    first = run("label", "--plan", cwd=tmp_path, **environment, COLUMNS="120")
+    assert first.returncode == 0, first.stderr
+    rows = {}
+    for line in first.stdout.splitlines():
+        cells = [cell.strip() for cell in line.strip("│").split("│")]
+        if len(cells) == 2:
+            rows[cells[0]] = cells[1]
+    assert rows["samples"] == str(40 + 80 + 8 + 12 + 20 + 24)
+    assert "measured now" in rows["expected time"] or rows["expected time"] == "none"
+    assert "bytes a sample" in rows["expected size"]
+    cached = int(rows["cached"].split(",")[0])
+    assert cached >= 8
+    assert int(rows["to label"].split(",")[0]) == int(rows["samples"]) - cached

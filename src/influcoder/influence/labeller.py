@@ -73,7 +73,9 @@ def label_samples(
             quarantined |= bad
             ticker.advance(len(table.hashes) + len(bad))
     order = [sample.hash for sample in samples if sample.hash not in quarantined]
-    table = FeatureTable.concatenate(tables).select(order) if tables else FeatureTable.empty(teacher.spec.projection_dim)
+    table = (
+        FeatureTable.concatenate(tables).select(order) if tables else FeatureTable.empty(teacher.spec.projection_dim)
+    )
     return Labelled(table, quarantined, len(missing) - len(quarantined))
 
 
