@@ -71,7 +71,7 @@ def register(
     both = {"encoder": figures(found), "untrained": figures(untrained)}
     registry.log_evidence(Evidence(both, found.per_query, pairs))
     registry.log_metrics({f"report.{name}": interval.value for name, interval in found.figures().items()})
-    registry.log_figure(history_figure(distilled.history), "training.png")
+    registry.log_figure(history_figure(distilled.history, distilled.best), "training.png")
     registry.log_figure(agreement_figure({"this encoder": found, "untrained encoder": untrained}), "agreement.png")
     manifest = load_manifest(store, labels.id)
     with tempfile.TemporaryDirectory() as folder:

@@ -69,7 +69,7 @@ def agreement(scores: Array, labels: Array, k: int = TOP_K, resamples: int = 200
     _check(scores, labels)
     k = max(1, min(k, labels.shape[1] // 5))
     per_query = per_query_spearman(scores, labels)
-    draws = Draws.of(*labels.shape, is_square(labels), resamples, seed)
+    draws = Draws.of((labels.shape[0], labels.shape[1]), is_square(labels), resamples, seed)
     ranked = np.isfinite(per_query)
     resampled = resampled_correlation(*_ranks(scores, labels), draws.candidates)
     resampled = np.where(ranked, resampled, np.nan)
@@ -214,7 +214,7 @@ def _ranks(scores: Array, labels: Array) -> tuple[Array, Array]:
     """Ranks within each row of the pairs that are labelled, NaN elsewhere."""
     _check(scores, labels)
     hidden = np.isnan(labels)
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         stats.rankdata(np.where(hidden, np.nan, values), axis=1, nan_policy="omit") for values in (scores, labels)
     )
 

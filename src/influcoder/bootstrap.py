@@ -47,16 +47,16 @@ class Draws:
     candidates: Array
 
     @staticmethod
-    def of(queries: int, candidates: int, same: bool, resamples: int, seed: int) -> "Draws":
+    def of(shape: tuple[int, int], same: bool, resamples: int, seed: int) -> "Draws":
         """Draws with replacement.
 
         Args:
-            queries: number of queries.
-            candidates: number of candidates.
+            shape: number of queries, and of candidates.
             same: whether both are the same samples in the same order.
             resamples: number of draws.
             seed: of the draws; like seeds and sizes give like draws, so that two encoders can be compared in pairs.
         """
+        queries, candidates = shape
         generator = np.random.default_rng(seed)
         rows = generator.multinomial(queries, np.full(queries, 1 / queries), size=resamples)
         columns = (

@@ -41,7 +41,7 @@ class Distilled:
         encoder: with the weights of the best epoch by the selection split.
         start: URI of the encoder that training began with.
         history: every epoch, number 0 first.
-        best: number of the epoch that was kept; 0 where training made nothing better.
+        best: number of the epoch that was kept; the best one by the selection split after the start.
     """
 
     encoder: Encoder
@@ -69,19 +69,21 @@ def distil(encoder: Encoder, labels: LabelSet, settings: EncoderSettings, say: S
     generator = np.random.default_rng(settings.seed)
     train, selection = labels.square("train"), labels.evidence("selection")
     optimizer = torch.optim.AdamW(encoder.model.parameters(), lr=settings.learning_rate, fused=True)
+    # Epoch 0 is the encoder that training began with: it is shown, but never kept, since keeping it would be no
+    # training. Whether what was kept is better is for the gate to say, on labels that chose nothing.
     history = [Epoch(0, float("nan"), _rho(encoder, selection))]
-    best, kept = history[0], _weights(encoder)
+    best, kept = history[0], {}
     say(0, {"selection.rho": best.rho})
     with progress("distilling", settings.epochs * max(1, len(train.queries) // settings.batch)) as ticker:
         for number in range(1, settings.epochs + 1):
             losses = []
             for rows in shuffled_batches(len(train.queries), settings.batch, generator):
                 losses.append(_step(encoder, optimizer, train, rows, settings.temperature))
-                ticker.advance(note=f"epoch {number}, loss {losses[-1]:.3f}, best selection ρ {best.rho:.3f}")
+                ticker.advance(note=f"epoch {number}, loss {losses[-1]:.3f}, selection ρ so far {best.rho:.3f}")
             epoch = Epoch(number, float(np.mean(losses)), _rho(encoder, selection))
             history.append(epoch)
             say(number, {"train.loss": epoch.loss, "selection.rho": epoch.rho})
-            if epoch.rho > best.rho:
+            if best.number == 0 or np.nan_to_num(epoch.rho, nan=-1) > np.nan_to_num(best.rho, nan=-1):
                 best, kept = epoch, _weights(encoder)
             if number - best.number >= settings.patience:
                 break

@@ -15,16 +15,15 @@ if TYPE_CHECKING:
 _BLUE, _GREY, _ORANGE = "#2f6db5", "#9aa3ad", "#d9822b"
 
 
-def history_figure(history: Sequence["Epoch"]) -> "Figure":
-    """Training loss and selection ρ of each epoch; epoch 0 is the encoder before training."""
+def history_figure(history: Sequence["Epoch"], best: int) -> "Figure":
+    """Training loss and selection ρ of each epoch; epoch 0 is the encoder before training, `best` the one kept."""
     figure = _figure(7, 4)
     left = figure.add_subplot()
     right = left.twinx()
     epochs = [epoch.number for epoch in history]
     left.plot(epochs[1:], [epoch.loss for epoch in history[1:]], color=_GREY, marker="o", label="training loss")
     right.plot(epochs, [epoch.rho for epoch in history], color=_BLUE, marker="o", label="selection ρ")
-    best = max(history, key=lambda epoch: epoch.rho)
-    right.axvline(best.number, color=_ORANGE, linestyle=":", label=f"kept: epoch {best.number}")
+    right.axvline(best, color=_ORANGE, linestyle=":", label=f"kept: epoch {best}")
     left.set(xlabel="epoch", ylabel="training loss", xticks=epochs)
     right.set(ylabel="mean per-query ρ, selection split")
     left.set_title("Distillation", loc="left")
