@@ -16,7 +16,7 @@ from influcoder.errors import ServiceError
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.labelsets import LabelSet, plan_spot
 from influcoder.labelsets.build import build_label_set, read_corpora
-from influcoder.labelsets.publish import docs_link, load_manifest
+from influcoder.labelsets.publish import docs_links, load_manifest
 from influcoder.provenance import now
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.settings import Settings
@@ -102,7 +102,7 @@ def report(
 ) -> None:
     """Show the decision; the Evidently UI may be away, the record in the store is what counts."""
     links = {"Evidently report": report_link(store, kept), "MLflow version": version.url}
-    links["Data Docs"] = docs_link(store, kept.spot_label_set)
+    links |= docs_links(store, kept.spot_label_set)
     if settings.evidently_url:
         try:
             links["Evidently dashboard"] = send(settings.evidently_url, rendered)

@@ -6,7 +6,7 @@ from flows.steps import settings_with, show, step
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.labelsets import LabelSet, Manifest, Plan, load_label_set, plan_label_set
 from influcoder.labelsets.build import build_label_set, read_corpora
-from influcoder.labelsets.publish import docs_link, publish
+from influcoder.labelsets.publish import docs_links, publish
 from influcoder.labelsets.validation import Validation, validate
 from influcoder.settings import Settings
 from influcoder.store import ObjectStore
@@ -80,4 +80,4 @@ def report(store: ObjectStore, manifest: Manifest, validation: Validation) -> No
             f"[{worth.ceiling_lo:.3f}, {worth.ceiling_hi:.3f}]: the ceiling of any encoder. "
             f"The projection keeps the whole gradient's ranking at ρ {worth.fidelity:.3f}.\n"
         )
-    show("label-set", summary, table, {"Data Docs": docs_link(store, manifest.id)})
+    show("label-set", summary, table, docs_links(store, manifest.id))

@@ -1,5 +1,6 @@
 """What all flows share: how a step is declared, and how a person is shown what happened."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -32,7 +33,9 @@ def show(key: str, summary: str, table: Sequence[Mapping[str, Any]], links: Mapp
         table: rows of one shape.
         links: address by the words to show for it.
     """
-    create_markdown_artifact(summary, key=f"{key}-summary")
-    create_table_artifact([dict(row) for row in table], key=f"{key}-table")
+    title = summary.splitlines()[0].lstrip("# ")
+    create_markdown_artifact(summary, key=f"{key}-summary", description=title)
+    create_table_artifact([dict(row) for row in table], key=f"{key}-table", description=f"Figures: {title}")
     for words, address in links.items():
-        create_link_artifact(address, link_text=words, key=f"{key}-{words.lower().replace(' ', '-')}")
+        name = re.sub(r"[^a-z0-9]+", "-", words.lower())
+        create_link_artifact(address, link_text=words, key=f"{key}-{name}", description=f"{words}: {title}")

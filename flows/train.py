@@ -85,7 +85,10 @@ def starting_point(settings: Settings, registry: Registry, start: str, folder: P
     """The encoder that training begins with."""
     if start == "base":
         return Encoder(settings.encoder.base, settings.encoder.max_tokens)
-    return Encoder(str(registry.download(registry.version(start), folder)), settings.encoder.max_tokens)
+    version = registry.version(start)
+    encoder = Encoder(str(registry.download(version, folder)), settings.encoder.max_tokens)
+    encoder.uri = f"encoder version {version.version}"
+    return encoder
 
 
 def report(registry: Registry, version: EncoderVersion, run_id: str) -> None:

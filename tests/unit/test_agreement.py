@@ -234,7 +234,7 @@ def coverage(intervals, truth):
 
 def test_interval_covers_the_truth_although_all_queries_share_their_candidates():
     generator = np.random.default_rng(1)
-    found = [agreement(*POPULATION.draw(generator, 40, 24), resamples=300) for _ in range(150)]
+    found = [agreement(*POPULATION.draw(generator, 40, 24), resamples=200) for _ in range(100)]
     assert coverage([item.rho for item in found], POPULATION.truth) >= 0.92
     # What resampling queries alone would have claimed, and why it is not done.
     narrow = [stats.t.interval(0.95, 39, np.mean(f.per_query), stats.sem(f.per_query)) for f in found]
@@ -243,8 +243,8 @@ def test_interval_covers_the_truth_although_all_queries_share_their_candidates()
 
 def test_interval_of_a_square_covers_the_truth_and_is_narrower_for_the_same_labels():
     generator = np.random.default_rng(2)
-    square = [agreement(*POPULATION.draw_square(generator, 64), resamples=300).rho for _ in range(150)]
-    blocks = [agreement(*POPULATION.draw(generator, 40, 24), resamples=300).rho for _ in range(30)]
+    square = [agreement(*POPULATION.draw_square(generator, 64), resamples=200).rho for _ in range(100)]
+    blocks = [agreement(*POPULATION.draw(generator, 40, 24), resamples=200).rho for _ in range(30)]
     assert coverage(square, POPULATION.truth) >= 0.9
     assert np.mean([i.hi - i.lo for i in square]) < 0.8 * np.mean([i.hi - i.lo for i in blocks])
 
@@ -254,10 +254,10 @@ def test_interval_of_an_unpaired_difference_covers_the_truth():
     other = Population(wrong=3.0, seed=1)
     found = [
         unpaired_difference(
-            agreement(*other.draw_square(generator, 40), resamples=300),
-            agreement(*POPULATION.draw_square(generator, 40), resamples=300),
+            agreement(*other.draw_square(generator, 40), resamples=200),
+            agreement(*POPULATION.draw_square(generator, 40), resamples=200),
         )
-        for _ in range(150)
+        for _ in range(100)
     ]
     assert coverage(found, other.truth - POPULATION.truth) >= 0.9
     assert other.truth < POPULATION.truth - 0.1

@@ -59,7 +59,8 @@ def test_fingerprint_takes_scalar_buffers(tiny_decoder):
 
 
 def test_judgement_without_evidence_can_be_kept_and_read():
-    judgement = judge_drift(np.full(30, np.nan), np.linspace(0, 1, 30), 0.05, 15)
+    labels = np.random.default_rng(0).normal(size=(30, 20))
+    judgement = judge_drift(agreement(np.ones((30, 20)), labels), agreement(labels, labels), 0.05, 15)
     again = Judgement.model_validate_json(judgement.model_dump_json())
     assert again.verdict == judgement.verdict
 

@@ -17,8 +17,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from influcoder.decoder import Decoder, linear_names
-from influcoder.influence.gradients import extract_features, lora_a
+from influcoder.decoder import Decoder, block_names, linear_names
+from influcoder.influence.gradients import extract_features, extract_many, lora_a
 from influcoder.influence.projection import CountSketch
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.influence.tokens import tokenize
@@ -84,8 +84,8 @@ def targets(tokens):
     return len(tokens) - tokens.target_start
 
 
-def adapter_gradients(decoder, tokens, reduction="mean"):
-    """Gradients of a fresh adapter's B matrices, in the order of the layers' names, and of its A matrices."""
+def b_and_a_gradients(decoder, tokens, reduction="mean"):
+    """Gradients of a fresh adapter's B matrices by the names of their layers, and of its A matrices."""
     config = peft.LoraConfig(
         r=RANK, lora_alpha=RANK, lora_dropout=0, target_modules="all-linear", task_type="CAUSAL_LM"
     )
@@ -100,9 +100,20 @@ def adapter_gradients(decoder, tokens, reduction="mean"):
         a.data = lora_a(name, a.shape[1], RANK, WHOLE.adapter_seed)
     loss = own_loss(adapted, tokens)
     (loss * targets(tokens) if reduction == "sum" else loss).backward()
-    b_side = [layers[name].lora_B["default"].weight.grad.flatten() for name in sorted(layers)]
+    b_side = {name: layers[name].lora_B["default"].weight.grad for name in sorted(layers)}
     a_side = [layers[name].lora_A["default"].weight.grad for name in sorted(layers)]
-    return sorted(layers), torch.cat(b_side).numpy(), a_side
+    return b_side, a_side
+
+
+def named_gradients(decoder, tokens):
+    """Gradients of a fresh adapter's B matrices by the names of their layers."""
+    return b_and_a_gradients(decoder, tokens)[0]
+
+
+def adapter_gradients(decoder, tokens, reduction="mean"):
+    """Gradients of a fresh adapter's B matrices, in the order of the layers' names, and of its A matrices."""
+    b_side, a_side = b_and_a_gradients(decoder, tokens, reduction)
+    return list(b_side), torch.cat([gradient.flatten() for gradient in b_side.values()]).numpy(), a_side
 
 
 def relative_error(found, expected):
@@ -128,6 +139,44 @@ def test_sum_is_the_gradient_of_the_summed_loss(tiny_decoder, batch):
         assert features.losses[row] == pytest.approx(
             float(own_loss(tiny_decoder.model, tokens)) * targets(tokens), rel=1e-5
         )
+
+
+def test_last_layers_are_their_part_of_the_whole_gradient(decoder, batch):
+    last = extract_features(decoder, WHOLE.model_copy(update={"last_layers": 1}), batch)
+    chosen = list(linear_names(decoder.model, 1))
+    prefix = block_names(decoder.model)[-1]
+    assert 0 < len(chosen) < len(list(linear_names(decoder.model)))
+    assert all(name.startswith(f"{prefix}.") for name in chosen)
+    for row, tokens in enumerate(batch):
+        gradients = named_gradients(decoder, tokens)
+        expected = torch.cat([gradients[name].flatten() for name in sorted(chosen)]).numpy()
+        assert relative_error(last.vectors[row], expected / np.linalg.norm(expected)) <= 1e-5
+        assert last.norms[row] == pytest.approx(np.linalg.norm(expected), rel=1e-5)
+
+
+def test_all_layers_asked_for_by_number_are_all_within_the_blocks(tiny_decoder, batch):
+    all_blocks = WHOLE.model_copy(update={"last_layers": len(block_names(tiny_decoder.model))})
+    found, whole = (extract_features(tiny_decoder, spec, batch) for spec in (all_blocks, WHOLE))
+    np.testing.assert_allclose(found.vectors, whole.vectors, atol=1e-6)
+
+
+def test_many_teachers_in_one_pass_are_each_as_if_alone(decoder, batch):
+    specs = [SKETCHED, SKETCHED.model_copy(update={"adapter_seed": 9, "rank": 5}), WHOLE]
+    for spec, found in zip(specs, extract_many(decoder, specs, batch), strict=True):
+        alone = extract_features(decoder, spec, batch)
+        np.testing.assert_array_equal(found.vectors, alone.vectors)
+        np.testing.assert_array_equal(found.losses, alone.losses)
+
+
+def test_a_model_that_can_not_choose_its_logits_gives_the_same(tiny_decoder, batch, monkeypatch):
+    chosen = extract_features(tiny_decoder, WHOLE, batch)
+    forward = type(tiny_decoder.model).forward
+
+    def without_choice(self, input_ids, attention_mask, use_cache):
+        return forward(self, input_ids=input_ids, attention_mask=attention_mask, use_cache=use_cache)
+
+    monkeypatch.setattr(type(tiny_decoder.model), "forward", without_choice)
+    np.testing.assert_allclose(extract_features(tiny_decoder, WHOLE, batch).vectors, chosen.vectors, atol=1e-6)
 
 
 def test_losses_are_the_models_own(decoder, batch):

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from influcoder.errors import ShapeError
-from influcoder.influence.scores import influence
+from influcoder.influence.cache import FeatureTable
+from influcoder.influence.scores import exact_influence, influence
+from influcoder.influence.teacher import TeacherSpec
 
 ROWS = arrays(np.float32, st.tuples(st.integers(1, 6), st.just(9)), elements=st.floats(-10, 10, width=32))
 
@@ -37,3 +39,23 @@ def test_zero_gradient_influences_nothing():
 def test_features_that_do_not_fit_are_refused(shapes):
     with pytest.raises(ShapeError, match="can't be compared"):
         influence(*map(np.ones, shapes))
+
+
+def table(gradients, storage):
+    """What the cache holds of some gradients."""
+    norms = np.linalg.norm(gradients, axis=1)
+    none = np.zeros(len(gradients), np.float32)
+    hashes = tuple(str(row) for row in range(len(gradients)))
+    return FeatureTable(hashes, (gradients / norms[:, None]).astype(storage), norms.astype(np.float32), none, none)
+
+
+@pytest.mark.parametrize(("storage", "tolerance"), [("float32", 1e-5), ("float16", 2e-3)])
+def test_each_method_is_its_definition(storage, tolerance):
+    gradients = np.random.default_rng(0).normal(size=(9, 400)) * np.arange(1, 10)[:, None]
+    queries, candidates = table(gradients[:3], storage), table(gradients[3:], storage)
+    dots = gradients[:3] @ gradients[3:].T
+    lengths = np.outer(*(np.linalg.norm(part, axis=1) for part in (gradients[:3], gradients[3:])))
+    dot = exact_influence(TeacherSpec(method="gradient-dot"), queries, candidates)
+    assert np.abs(dot - dots).max() <= tolerance * lengths.max()
+    cosine = exact_influence(TeacherSpec(), queries, candidates)
+    assert np.abs(cosine - dots / lengths).max() <= tolerance

@@ -9,7 +9,7 @@ from influcoder.decoder import Decoder
 from influcoder.encoder import Encoder
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.labeller import label_samples
-from influcoder.influence.scores import influence
+from influcoder.influence.scores import exact_influence
 from influcoder.influence.teacher import Teacher
 from influcoder.samples import Sample
 
@@ -62,8 +62,8 @@ def verify(
     table = label_samples(decoder, teacher, samples, cache, token_budget=768, shard_samples=32).table
     if output.hash not in table.hashes:
         return list(found)
-    query = table.select([output.hash]).vectors
-    exact = dict(zip(table.hashes, influence(query, table.vectors)[0], strict=True))
+    query = table.select([output.hash])
+    exact = dict(zip(table.hashes, exact_influence(teacher.spec, query, table)[0], strict=True))
     return [replace(item, exact=_number(exact.get(item.sample.hash))) for item in found]
 
 

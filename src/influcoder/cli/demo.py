@@ -37,19 +37,23 @@ decoder = "{decoder}"
 corpus = "{corpus}"
 
 [teacher]
-max_tokens = 128
+max_tokens = 112
 
 [labels.budget]
 train = {{ queries = 30, candidates = 80 }}
 selection = {{ queries = 10, candidates = 20 }}
-report = {{ queries = 32, candidates = 24 }}
+report = {{ queries = 30, candidates = 24 }}
 
 [labels.spot]
-queries = 40
+queries = 36
 candidates = 24
 
+[labels.reliability]
+queries = 8
+candidates = 16
+
 [encoder]
-max_tokens = 128
+max_tokens = 112
 batch = 16
 epochs = 4
 """

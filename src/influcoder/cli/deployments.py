@@ -7,7 +7,12 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import LogSort
 from prefect.deployments import run_deployment
@@ -81,8 +86,11 @@ def events(name: str, at_least: int = 0, seconds: float = 30.0) -> list[dict[str
 
 
 def _pass_on(client: SyncPrefectClient, flow_run_id: UUID, seen: int, say: Say) -> int:
+    # A flow that calls others logs through their runs.
+    parent = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run_id]))
+    runs = [flow_run_id, *(run.id for run in client.read_flow_runs(flow_run_filter=parent))]
     logs = client.read_logs(
-        LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id])),
+        LogFilter(flow_run_id=LogFilterFlowRunId(any_=runs)),
         limit=100,
         offset=seen,
         sort=LogSort.TIMESTAMP_ASC,

@@ -36,5 +36,10 @@ def listwise_loss(scores: Tensor, labels: Tensor, temperature: float) -> Tensor:
 
 
 def distillation_loss(scores: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """The published loss: half Pearson, half listwise."""
-    return 0.5 * pearson_loss(scores, labels) + 0.5 * listwise_loss(scores, labels, temperature)
+    """The published loss: half Pearson, half listwise.
+
+    Labels beyond a cosine's range, as dot products are, are scaled into it query by query: a temperature means
+    something in that range alone.
+    """
+    scale = labels.abs().amax(1, keepdim=True).clamp_min(1.0)
+    return 0.5 * pearson_loss(scores, labels) + 0.5 * listwise_loss(scores, labels / scale, temperature)

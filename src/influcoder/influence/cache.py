@@ -39,8 +39,13 @@ class FeatureTable:
     def select(self, hashes: Sequence[str]) -> "FeatureTable":
         """The rows of some samples, in the order asked for."""
         place = {value: row for row, value in enumerate(self.hashes)}
-        rows = [place[value] for value in hashes]
-        return FeatureTable(tuple(hashes), *(getattr(self, name)[rows] for name in _COLUMNS))
+        return self.rows([place[value] for value in hashes])
+
+    def rows(self, numbers: Sequence[int]) -> "FeatureTable":
+        """Some rows, by their numbers."""
+        chosen = list(numbers)
+        hashes = tuple(self.hashes[row] for row in chosen)
+        return FeatureTable(hashes, *(getattr(self, name)[chosen] for name in _COLUMNS))
 
     @staticmethod
     def empty(dimensions: int) -> "FeatureTable":

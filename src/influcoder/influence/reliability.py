@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict
 from influcoder.agreement import agreement
 from influcoder.decoder import Decoder
 from influcoder.influence.batching import in_batches
-from influcoder.influence.cache import FeatureCache
+from influcoder.influence.cache import FeatureCache, FeatureTable
 from influcoder.influence.gradients import Features, extract_many
 from influcoder.influence.labeller import usable_rows
-from influcoder.influence.scores import influence
+from influcoder.influence.scores import exact_influence, influence
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.influence.tokens import tokenize
 from influcoder.progress import progress
@@ -84,8 +84,8 @@ def measure_reliability(
     rows = [[s.hash for s in role if s.hash in triples] for role in (queries, candidates)]
     if len(rows[0]) < MIN_QUERIES or len(rows[1]) < MIN_CANDIDATES:
         return None
-    cosines = [_cosines(triples, which, *rows) for which in range(3)]
-    found = _compare(*cosines)
+    tables = [FeatureTable.concatenate([triples[value][which] for value in triples]) for which in range(3)]
+    found = _compare(teacher.spec, *[tuple(table.select(role) for role in rows) for table in tables])
     cache.keep_note(f"reliability-{key}", found.model_dump_json().encode())
     return found
 
@@ -98,44 +98,41 @@ def second_opinion(spec: TeacherSpec) -> TeacherSpec:
 
 def _passes(
     decoder: Decoder, teacher: Teacher, samples: Sequence[Sample], cache: FeatureCache, token_budget: int
-) -> dict[str, tuple[np.ndarray, ...]]:
-    """Features of the teacher, of its second opinion and of the whole gradient, by the hash of the sample."""
+) -> dict[str, list[FeatureTable]]:
+    """Of each sample its features under the teacher, under its second opinion and as the whole gradient."""
     specs = [teacher.spec, second_opinion(teacher.spec), teacher.spec.model_copy(update={"projection_dim": 0})]
     tokens = [tokenize(decoder.tokenizer, sample, teacher.spec.max_tokens) for sample in samples]
 
     def work(batch: list[int]) -> list[Features]:
         return extract_many(decoder, specs, [tokens[row] for row in batch])
 
-    found: dict[str, tuple[np.ndarray, ...]] = {}
+    found: dict[str, list[FeatureTable]] = {}
     with progress("measuring the labels' reliability", len(samples)) as ticker:
         for batch, features in in_batches([len(item) for item in tokens], token_budget, work):
-            chosen = [samples[row] for row in batch]
-            table, _ = usable_rows(chosen, [tokens[row] for row in batch], features[0], teacher.spec.storage)
-            if table.hashes:
-                cache.add(table)
-            kept = set(table.hashes)
-            rows = zip(chosen, *(feature.vectors for feature in features), strict=True)
-            found |= {sample.hash: tuple(vectors) for sample, *vectors in rows if sample.hash in kept}
+            chosen, shown = [samples[row] for row in batch], [tokens[row] for row in batch]
+            tables = [usable_rows(chosen, shown, feature, teacher.spec.storage)[0] for feature in features]
+            if tables[0].hashes:
+                cache.add(tables[0])
+            common = set.intersection(*(set(table.hashes) for table in tables))
+            found |= {value: [table.select([value]) for table in tables] for value in common}
             ticker.advance(len(batch))
     return found
 
 
-def _cosines(
-    triples: dict[str, tuple[np.ndarray, ...]], which: int, queries: Sequence[str], candidates: Sequence[str]
-) -> np.ndarray:
-    left, right = (np.stack([triples[value][which] for value in role]) for role in (queries, candidates))
-    return influence(left, right)
+Roles = tuple[FeatureTable, ...]
 
 
-def _compare(own: np.ndarray, other: np.ndarray, whole: np.ndarray) -> Reliability:
-    ceiling, fidelity = agreement(other, own), agreement(own, whole)
+def _compare(spec: TeacherSpec, own: Roles, other: Roles, whole: Roles) -> Reliability:
+    scores = [exact_influence(spec, *roles) for roles in (own, other, whole)]
+    ceiling, fidelity = agreement(scores[1], scores[0]), agreement(scores[0], scores[2])
+    cosines = [influence(roles[0].vectors, roles[1].vectors) for roles in (own, whole)]
     return Reliability(
-        queries=own.shape[0],
-        candidates=own.shape[1],
+        queries=scores[0].shape[0],
+        candidates=scores[0].shape[1],
         ceiling=ceiling.rho.value,
         ceiling_lo=ceiling.rho.lo,
         ceiling_hi=ceiling.rho.hi,
         ceiling_aggregated=ceiling.aggregated_rho.value,
         fidelity=fidelity.rho.value,
-        largest_error=float(np.abs(own - whole).max()),
+        largest_error=float(np.abs(cosines[0] - cosines[1]).max()),
     )

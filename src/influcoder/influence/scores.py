@@ -3,12 +3,34 @@
 import numpy as np
 
 from influcoder.errors import ShapeError
+from influcoder.influence.cache import FeatureTable
+from influcoder.influence.teacher import TeacherSpec
+
+
+def exact_influence(spec: TeacherSpec, queries: FeatureTable, candidates: FeatureTable) -> np.ndarray:
+    """Exact influence of each candidate on each query, as a teacher defines it.
+
+    `gradient-cosine`: the cosine of the loss gradients, the published default (arXiv 2606.13668).
+    `gradient-dot`: their dot product, the first-order change of the query's loss when a gradient step is taken on
+    the candidate (TracIn, arXiv 2002.08484, section 3, for one checkpoint and a learning rate of 1).
+
+    Args:
+        spec: the teacher's specification.
+        queries: features of the queries.
+        candidates: features of the candidates.
+    Returns:
+        scores, shape (queries, candidates).
+    Raises:
+        ShapeError: the features have different dimensions.
+    """
+    cosines = influence(queries.vectors, candidates.vectors)
+    if spec.method == "gradient-dot":
+        return cosines * queries.norms[:, None] * candidates.norms[None, :]
+    return cosines
 
 
 def influence(queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Exact influence of each candidate on each query: the cosine of their gradients.
-
-    The published score (arXiv 2606.13668): the cosine of the loss gradients on a LoRA adapter.
+    """Cosine of the gradients of each query and each candidate.
 
     Args:
         queries: influence features, unit rows, shape (queries, dimensions).

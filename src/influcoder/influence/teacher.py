@@ -9,8 +9,7 @@ class TeacherSpec(BaseModel):
     """The part of a teacher that a user chooses.
 
     Args:
-        method: how two gradients become an influence; the cosine is the published default
-            (arXiv 2606.13668).
+        method: how two gradients become an influence, see `exact_influence`; the cosine is the published default.
         rank: rank of the LoRA adapter.
         adapter_seed: seed of the adapter's A matrices.
         projection: the kind of random projection.
@@ -27,7 +26,7 @@ class TeacherSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: str = Field("gradient-cosine", pattern="^gradient-cosine$")
+    method: str = Field("gradient-cosine", pattern="^gradient-(cosine|dot)$")
     rank: int = Field(16, ge=1)
     adapter_seed: int = 0
     projection: str = Field("countsketch", pattern="^countsketch$")

@@ -10,7 +10,7 @@ import pandas as pd
 from influcoder.influence.cache import FeatureTable
 from influcoder.influence.labeller import Labelled
 from influcoder.influence.reliability import Reliability
-from influcoder.influence.scores import influence
+from influcoder.influence.scores import exact_influence
 from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.manifest import Identity, SampleRef, Source
 from influcoder.labelsets.plan import Entry, Plan
@@ -65,20 +65,14 @@ class LabelSet:
     def block(self, split: str) -> Block:
         """Queries, candidates and labels of a split."""
         queries, candidates = self._rows(split, "query"), self._rows(split, "candidate")
-        vectors = self.features.vectors
-        return Block(
-            [self.entries[row].sample for row in queries],
-            [self.entries[row].sample for row in candidates],
-            influence(vectors[queries], vectors[candidates]),
-        )
+        return Block(self._samples(queries), self._samples(candidates), self._influence(queries, candidates))
 
     def square(self, split: str) -> Block:
         """All samples of a split against all others: features label the pairs of any two, whatever their roles."""
         rows = [row for row, entry in enumerate(self.entries) if entry.split == split]
-        samples, vectors = [self.entries[row].sample for row in rows], self.features.vectors[rows]
-        labels = influence(vectors, vectors)
+        labels = self._influence(rows, rows)
         np.fill_diagonal(labels, np.nan)
-        return Block(samples, samples, labels)
+        return Block(self._samples(rows), self._samples(rows), labels)
 
     def evidence(self, split: str) -> Block:
         """What agreement is measured on: every pair that the features label and that the encoder is meant to rank.
@@ -117,6 +111,12 @@ class LabelSet:
                 "score": block.labels.ravel().astype(np.float32),
             }
         )
+
+    def _samples(self, rows: list[int]) -> list[Sample]:
+        return [self.entries[row].sample for row in rows]
+
+    def _influence(self, queries: list[int], candidates: list[int]) -> np.ndarray:
+        return exact_influence(self.identity.teacher.spec, self.features.rows(queries), self.features.rows(candidates))
 
     def _rows(self, split: str, role: str) -> list[int]:
         return [row for row, entry in enumerate(self.entries) if entry.split == split and entry.role == role]

@@ -102,9 +102,12 @@ def latest(store: ObjectStore) -> str | None:
     return str(json.loads(data)["id"]) if data else None
 
 
-def docs_link(store: ObjectStore, label_set_id: str) -> str:
-    """A signed URL of the label set's validation page."""
-    return store.link(f"{_folder(label_set_id)}/data_docs/index.html")
+def docs_links(store: ObjectStore, label_set_id: str) -> dict[str, str]:
+    """Signed URLs of the Data Docs of each validated table; their index is no page to link, since a signature opens
+    one object alone."""
+    folder = f"{_folder(label_set_id)}/data_docs/validations/"
+    pages = [key for key in store.keys(folder) if key.endswith(".html")]
+    return {f"Data Docs, {key.removeprefix(folder).split('/')[0]}": store.link(key) for key in pages}
 
 
 def _folder(label_set_id: str) -> str:

@@ -119,9 +119,17 @@ def _pairs_suite(label_set: LabelSet) -> list[Any]:
         expect.ExpectColumnValuesToBeOfType(column="candidate", type_="str"),
         expect.ExpectCompoundColumnsToBeUnique(column_list=["query", "candidate"]),
         *[_no_null(name) for name in ("query", "candidate", "split", "score")],
-        expect.ExpectColumnValuesToBeBetween(column="score", min_value=-1, max_value=1),
+        *_score_range(label_set.identity.teacher.spec.method),
         expect.ExpectTableRowCountToEqual(value=_pair_count(label_set)),
     ]
+
+
+def _score_range(method: str) -> list[Any]:
+    from great_expectations import expectations as expect
+
+    # A dot product has no bounds, but it is a number.
+    most = 1.0 if method == "gradient-cosine" else float(np.finfo(np.float32).max)
+    return [expect.ExpectColumnValuesToBeBetween(column="score", min_value=-most, max_value=most)]
 
 
 def _rows_suite() -> list[Any]:
