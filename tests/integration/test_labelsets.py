@@ -165,7 +165,8 @@ def test_labels_know_what_they_are_worth(store, tiny_decoder, corpus_file):
     other = cosines(spec.model_copy(update={"adapter_seed": 1, "projection_seed": 1}))
     assert found.ceiling == pytest.approx(mean_rho(own, other), abs=1e-3)
     assert found.fidelity == pytest.approx(mean_rho(own, whole), abs=1e-3)
-    assert found.largest_error == pytest.approx(np.abs(own - whole).max(), abs=1e-5)
+    # The features were kept in half precision.
+    assert found.largest_error == pytest.approx(np.abs(own - whole).max(), abs=2e-4)
     assert 0 < found.ceiling_lo < found.ceiling < found.ceiling_hi < 1
     assert set(cache.known()) == {sample.hash for sample in (*queries, *candidates)}, "no pass is paid for twice"
     assert measure_reliability(tiny_decoder, teacher, queries, candidates, cache, 512) == found
