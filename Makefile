@@ -5,7 +5,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test check up clean
+.PHONY: demo test check up bench-labels clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
@@ -21,6 +21,12 @@ check: $(STAMP)
 
 up: $(STAMP)
 	$(BIN)/influcoder up
+
+# Minutes of measuring on a quiet machine; tables and plots go to bench/results.
+bench-labels: $(STAMP)
+	$(BIN)/python bench/labels.py
+	$(BIN)/python bench/label_ceiling.py
+	$(BIN)/python bench/label_tradeoffs.py
 
 $(STAMP): infra/install.sh infra/constraints.txt pyproject.toml
 	PYTHON=$(PYTHON) TORCH=$(TORCH) TORCH_INDEX=$(TORCH_INDEX) bash infra/install.sh $(VENV)
