@@ -57,7 +57,7 @@ candidates = 16
 [encoder]
 max_tokens = 112
 batch = 16
-epochs = 4
+epochs = 5
 """
 
 
