@@ -9,7 +9,7 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 
 from flows.label import gate, keep
-from flows.steps import settings_with, show, step
+from flows.steps import show, step
 from influcoder.agreement import agreement
 from influcoder.encoder import Encoder
 from influcoder.errors import ServiceError
@@ -19,7 +19,7 @@ from influcoder.labelsets.build import build_label_set, read_corpora
 from influcoder.labelsets.publish import docs_links, load_manifest
 from influcoder.provenance import now
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
-from influcoder.settings import Settings
+from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import Check, event_payload, figures, headline, judge, measure, report_link, save_check
 from monitoring.decision import Verdict
@@ -38,7 +38,7 @@ def check(encoder: str = CHAMPION, decoder: str | None = None, corpus: str | Non
         decoder: the decoder in use now; from the settings unless given.
         corpus: what the encoder is used on now; from the settings unless given.
     """
-    settings = settings_with(decoder=decoder, corpus=corpus)
+    settings = load_settings(decoder=decoder, corpus=corpus)
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     version = registry.version(encoder)
     spec = load_manifest(store, version.label_set_id).identity.teacher.spec

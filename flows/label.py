@@ -2,13 +2,13 @@
 
 from prefect import flow
 
-from flows.steps import settings_with, show, step
+from flows.steps import show, step
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.labelsets import LabelSet, Manifest, Plan, load_label_set, plan_label_set
 from influcoder.labelsets.build import build_label_set, read_corpora
 from influcoder.labelsets.publish import docs_links, publish
 from influcoder.labelsets.validation import Validation, validate
-from influcoder.settings import Settings
+from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 
 
@@ -24,7 +24,7 @@ def label(
         parent: id of the label set that this one continues.
         spot: id of spot labels that become the report split, so that they are not paid for again.
     """
-    settings = settings_with(decoder=decoder, corpus=corpus)
+    settings = load_settings(decoder=decoder, corpus=corpus)
     store = ObjectStore(settings.store)
     plan = draw(settings, store, parent, spot)
     label_set = compute(settings, settings.teacher, plan, store)

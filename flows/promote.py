@@ -5,13 +5,13 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.steps import settings_with, show, step
+from flows.steps import show, step
 from influcoder.agreement import Agreement
 from influcoder.encoder import Encoder
 from influcoder.labelsets import Block, load_label_set
 from influcoder.provenance import code_commit, now
 from influcoder.registry import CHALLENGER, CHAMPION, EncoderVersion, Registry
-from influcoder.settings import Settings
+from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import measure
 from monitoring.gate import GateResult, judge_challenger
@@ -24,7 +24,7 @@ def promote(version: str = CHALLENGER) -> bool:
     Args:
         version: alias or number of the version to promote.
     """
-    settings = settings_with()
+    settings = load_settings()
     registry = Registry(settings.mlflow)
     challenger, champion = registry.version(version), registry.find(CHAMPION)
     if champion and champion.version == challenger.version:

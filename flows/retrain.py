@@ -6,10 +6,11 @@ from prefect import flow
 
 from flows.label import label
 from flows.promote import promote
-from flows.steps import settings_with, show, step
+from flows.steps import show, step
 from flows.train import train
 from influcoder.provenance import now
 from influcoder.registry import Registry
+from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import load_check
 from monitoring.retraining import Answer, answer_of, is_answerable, save_answer
@@ -23,7 +24,7 @@ def retrain(check_id: str) -> bool:
         check_id: id of the check; everything else is read from the store, so that a doubled or late event
             does no harm.
     """
-    settings = settings_with()
+    settings = load_settings()
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     decision = load_check(store, check_id)
     refusal = is_answerable(decision, answer_of(store, check_id), settings.drift)

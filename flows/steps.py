@@ -8,8 +8,6 @@ from prefect import Task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from influcoder.settings import Settings, load_settings
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -17,11 +15,6 @@ R = TypeVar("R")
 def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     """A task; steps pass models and matrices, which must be neither hashed nor pickled."""
     return lambda work: Task(work, name=name, cache_policy=NO_CACHE, persist_result=False)
-
-
-def settings_with(**overrides: Any) -> Settings:
-    """The settings, with the parameters that a deployment or a caller did give."""
-    return load_settings(**{name: value for name, value in overrides.items() if value is not None})
 
 
 def show(key: str, summary: str, table: Sequence[Mapping[str, Any]], links: Mapping[str, str]) -> None:

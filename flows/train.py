@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.steps import settings_with, show, step
+from flows.steps import show, step
 from influcoder.agreement import agreement
 from influcoder.encoder import Distilled, Encoder, distil
 from influcoder.encoder.card import describe, tags_of
@@ -14,7 +14,7 @@ from influcoder.errors import StoreError
 from influcoder.labelsets import LabelSet, latest, load_label_set
 from influcoder.labelsets.publish import load_manifest
 from influcoder.registry import EncoderVersion, Evidence, Registry
-from influcoder.settings import Settings
+from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import figures, measure
 from monitoring.pairs import pairs_frame
@@ -28,7 +28,7 @@ def train(label_set: str | None = None, start: str = "base") -> str:
         label_set: id of the label set; the latest one unless given.
         start: `base` for the untrained encoder, else the alias or number of the version to go on from.
     """
-    settings = settings_with()
+    settings = load_settings()
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     labels = load(store, label_set)
     with registry.run(f"distil from {labels.id}", {"labelset.id": labels.id}) as run_id:

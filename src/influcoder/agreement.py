@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from influcoder.bootstrap import Draws, Interval, interval, resampled_correlation, weighted_means
+from influcoder.bootstrap import Draws, Interval, interval, resampled_correlation, rowwise_correlation, weighted_means
 from influcoder.errors import ShapeError
 
 Array = np.ndarray
@@ -66,13 +66,12 @@ def agreement(scores: Array, labels: Array, k: int = TOP_K, resamples: int = 200
     Raises:
         ShapeError: the shapes differ, or there are fewer than 3 candidates.
     """
-    _check(scores, labels)
+    ranks = _ranks(scores, labels)
     k = max(1, min(k, labels.shape[1] // 5))
-    per_query = per_query_spearman(scores, labels)
+    per_query = _spearman(scores, labels, ranks)
     draws = Draws.of((labels.shape[0], labels.shape[1]), is_square(labels), resamples, seed)
     ranked = np.isfinite(per_query)
-    resampled = resampled_correlation(*_ranks(scores, labels), draws.candidates)
-    resampled = np.where(ranked, resampled, np.nan)
+    resampled = np.where(ranked, resampled_correlation(*ranks, draws.candidates), np.nan)
 
     def by_query(figure: Callable[[Array, Array], float]) -> Interval:
         values = np.array(
@@ -110,10 +109,13 @@ def per_query_spearman(scores: Array, labels: Array) -> Array:
     Raises:
         ShapeError: the shapes differ, or there are fewer than 3 candidates.
     """
-    left, right = _ranks(scores, labels)
+    return _spearman(scores, labels, _ranks(scores, labels))
+
+
+def _spearman(scores: Array, labels: Array, ranks: tuple[Array, Array]) -> Array:
     labelled = ~np.isnan(labels)
     usable = (np.isfinite(scores) & np.isfinite(labels) | ~labelled).all(1) & (labelled.sum(1) >= MIN_CANDIDATES)
-    rho = resampled_correlation(left, right, np.ones((1, labels.shape[1])))[0]
+    rho = resampled_correlation(*ranks, np.ones((1, labels.shape[1])))[0]
     return np.where(usable, rho, np.nan)
 
 
@@ -175,17 +177,8 @@ def _aggregated_interval(scores: Array, labels: Array, draws: Draws, ranked: Arr
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     weights = draws.queries[:, ranked]
     means = [_candidate_means(values, labels, weights) for values in (scores, labels)]
-    left, right = _ranks(*means)
-    resampled = _correlation_of_rows(left, right, draws.candidates)
+    resampled = rowwise_correlation(*_ranks(*means), draws.candidates)
     return interval(aggregated_spearman(scores, labels), resampled, len(scores))
-
-
-def _correlation_of_rows(left: Array, right: Array, weights: Array) -> Array:
-    """Row by row: the correlation of the ranks of one draw under its own weights."""
-    rows = (
-        resampled_correlation(x[None], y[None], w[None])[0, 0] for x, y, w in zip(left, right, weights, strict=True)
-    )
-    return np.fromiter(rows, float, len(left))
 
 
 def _candidate_means(values: Array, labels: Array, weights: Array | None = None) -> Array:

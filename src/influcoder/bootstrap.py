@@ -6,6 +6,7 @@ candidates, so an unlucky draw of candidates moves every query's ρ together. Th
 independently; where queries and candidates are the same samples, one draw serves both.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,18 +78,28 @@ def resampled_correlation(left: Array, right: Array, weights: Array) -> Array:
     Returns:
         shape (resamples, queries), NaN where a draw leaves nothing to correlate.
     """
+    return _correlation(left, right, lambda values: weights @ values.T)
+
+
+def rowwise_correlation(left: Array, right: Array, weights: Array) -> Array:
+    """The same where each row has weights of its own: all of shape (rows, candidates), the result (rows,)."""
+    return _correlation(left, right, lambda values: (weights * values).sum(1))
+
+
+def _correlation(left: Array, right: Array, total: Callable[[Array], Array]) -> Array:
+    """Correlation from weighted totals of each row."""
     mask = np.isfinite(left) & np.isfinite(right)
     x, y = np.where(mask, left, 0.0), np.where(mask, right, 0.0)
     # Centring first keeps the differences of large sums below from losing digits.
     count = np.maximum(mask.sum(1, keepdims=True), 1)
     x = np.where(mask, x - x.sum(1, keepdims=True) / count, 0.0)
     y = np.where(mask, y - y.sum(1, keepdims=True) / count, 0.0)
-    total = weights @ mask.T.astype(float)
+    weight = total(mask.astype(float))
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean_x, mean_y = weights @ x.T / total, weights @ y.T / total
-        covariance = weights @ (x * y).T / total - mean_x * mean_y
-        spread_x = weights @ (x * x).T / total - mean_x**2
-        spread_y = weights @ (y * y).T / total - mean_y**2
+        mean_x, mean_y = total(x) / weight, total(y) / weight
+        covariance = total(x * y) / weight - mean_x * mean_y
+        spread_x = total(x * x) / weight - mean_x**2
+        spread_y = total(y * y) / weight - mean_y**2
         rho = covariance / np.sqrt(spread_x * spread_y)
     return np.where((spread_x > 1e-9) & (spread_y > 1e-9), rho, np.nan)
 

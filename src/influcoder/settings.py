@@ -174,13 +174,15 @@ def settings_file() -> Path:
 def load_settings(**overrides: Any) -> Settings:
     """The settings as they are now; the file is read at each call, so a change counts from the next run on.
 
+    Args:
+        overrides: settings that win over environment and file; None says nothing.
     Raises:
         SettingsError: the file is no TOML, or a value is of the wrong kind or unknown.
     """
     if "INFLUCODER_SETTINGS" in os.environ and not settings_file().is_file():
         raise SettingsError(f"{settings_file()} is not there.", "INFLUCODER_SETTINGS must name a TOML file.")
     try:
-        return Settings(**overrides)
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"settings: {problems}.", f"See {settings_file()} and INFLUCODER_* variables.") from error

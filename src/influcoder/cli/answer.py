@@ -63,8 +63,7 @@ def answer_of(
         RegistryError: there is no champion.
         SampleError: there is neither a prompt nor an answer.
     """
-    overrides = {name: value for name, value in (("decoder", decoder_uri), ("corpus", corpus)) if value}
-    settings = load_settings(**overrides)
+    settings = load_settings(decoder=decoder_uri or None, corpus=corpus or None)
     if not prompt.strip() and not (answer or "").strip():
         raise SampleError("there is nothing to attribute.", "Give --prompt, --answer or both.")
     registry, store = Registry(settings.mlflow), ObjectStore(settings.store)

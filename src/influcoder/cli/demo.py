@@ -100,7 +100,7 @@ class Demo:
 
     def _loop(self) -> dict[str, Any]:
         self._bring_up()
-        label_set = self._deployment("label", "exact influence of a first label set")
+        self._deployment("label", "exact influence of a first label set")
         self._deployment("train", "distil an encoder from it")
         self._deployment("promote", "hold the challenger against the gate")
         first = self._check("check", "fresh exact influence against the champion")
@@ -110,7 +110,7 @@ class Demo:
         retraining = self._follow_retraining(second)
         with self._step("attribute", f"what in {POOL} drove the answer to: {PROMPT}"):
             self._attribute()
-        return self._summary(label_set, first, second, retraining)
+        return self._summary(first, second, retraining)
 
     def _bring_up(self) -> None:
         self._console.rule("Influcoder: the closed loop", align="left")
@@ -184,7 +184,7 @@ class Demo:
         self._console.print(table(found))
         (self._folder / "answer.json").write_text(json.dumps(found.rows(), indent=1, ensure_ascii=False))
 
-    def _summary(self, label_run: Any, first: Check, second: Check, retraining: Any) -> dict[str, Any]:
+    def _summary(self, first: Check, second: Check, retraining: Any) -> dict[str, Any]:
         registry = Registry(load_settings().mlflow)
         versions = registry.versions()
         answer = answer_of(self._store(), second.id)

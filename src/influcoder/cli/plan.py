@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from influcoder.cli.tables import facts
 from influcoder.labelsets.estimate import estimate
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
@@ -9,8 +10,7 @@ from influcoder.store import ObjectStore
 
 def plan_table(decoder: str | None, corpus: str | None) -> Table:
     """Samples, what is cached, expected time and bytes."""
-    given = {name: value for name, value in (("decoder", decoder), ("corpus", corpus)) if value}
-    settings = load_settings(**given)
+    settings = load_settings(decoder=decoder or None, corpus=corpus or None)
     found = estimate(settings, ObjectStore(settings.store))
     rate = f"{found.tokens_per_second:.0f} tokens a second, measured now"
     rows = [
@@ -23,12 +23,7 @@ def plan_table(decoder: str | None, corpus: str | None) -> Table:
         ("expected time", f"{_duration(found.seconds)}, at {rate}" if found.tokens else "none"),
         ("expected size", f"{found.feature_bytes / 1e6:.1f} MB of features, {found.bytes_per_sample} bytes a sample"),
     ]
-    table = Table(title="influcoder label would take", title_justify="left", show_header=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(name, value)
-    return table
+    return facts("influcoder label would take", rows)
 
 
 def _duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from rich.table import Table
 
 from influcoder.cli.stack import Stack
+from influcoder.cli.tables import facts
 from influcoder.errors import InflucoderError
 from influcoder.labelsets.publish import latest
 from influcoder.registry import CHALLENGER, CHAMPION, EncoderVersion, Registry
@@ -40,12 +41,7 @@ def gather(stack: Stack) -> Table:
         ("servers", ", ".join(f"{name} {url}" for name, url in stack.urls().items()) or "not of a local stack"),
     ]
     rows.append(("what is wrong", "\n".join(dict.fromkeys(wrong)) or "nothing"))
-    table = Table(title="Influcoder", title_justify="left", show_header=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(name, value)
-    return table
+    return facts("Influcoder", rows)
 
 
 def _registry() -> Registry:

@@ -118,11 +118,15 @@ class FeatureCache:
         for value in hashes:
             wanted.setdefault(known[value], []).append(value)
         for key, values in wanted.items():
-            if self._store.exists(key):
-                yield self._read(key).select(values)
-            else:
+            try:
+                table = self._read(key)
+            except IntegrityError:
+                if self._store.exists(key):
+                    raise
                 # Another run has merged the shard into a larger one since it was listed.
                 yield from self.load(values, self.known())
+            else:
+                yield table.select(values)
 
     def _read(self, key: str) -> FeatureTable:
         data = self._store.get(key)

@@ -129,7 +129,6 @@ class _FeatureRows:
     def __init__(self, model: torch.nn.Module, spec: TeacherSpec, samples: int) -> None:
         self._spec = spec
         self._samples = samples
-        self._inputs: dict[str, Tensor] = {}
         self._whole: dict[str, Tensor] = {}
         self._sketch = torch.zeros(samples, spec.projection_dim, device=next(model.parameters()).device)
 
