@@ -11,7 +11,7 @@ import numpy as np
 
 from influcoder.agreement import agreement
 from influcoder.decoder import Decoder, load_decoder
-from influcoder.influence.batching import in_batches
+from influcoder.influence.batching import Batching, in_batches
 from influcoder.influence.gradients import extract_many
 from influcoder.influence.scores import influence
 from influcoder.influence.teacher import TeacherSpec
@@ -37,19 +37,17 @@ class Bench:
         samples = (*self.queries, *self.candidates)
         return [tokenize(self.decoder.tokenizer, sample, max_tokens) for sample in samples]
 
-    def features(self, specs: Sequence[TeacherSpec], token_budget: int = 512) -> list[np.ndarray]:
+    def features(self, specs: Sequence[TeacherSpec]) -> list[np.ndarray]:
         """Features of all samples for each specification, from one pass a sample."""
         tokens = self.tokens(specs[0].max_tokens)
         found = [np.zeros((len(tokens), spec.projection_dim), spec.storage) for spec in specs]
 
-        def work(batch: list[int]) -> None:
-            for rows, features in zip(
-                found, extract_many(self.decoder, specs, [tokens[i] for i in batch]), strict=True
-            ):
+        def work(own: Decoder, batch: list[int]) -> None:
+            for rows, features in zip(found, extract_many(own, specs, [tokens[i] for i in batch]), strict=True):
                 rows[batch] = features.vectors
 
         with progress("features", len(tokens)) as ticker:
-            for batch, _ in in_batches([len(item) for item in tokens], token_budget, work):
+            for batch, _ in in_batches([len(item) for item in tokens], *Batching().share(self.decoder, work)):
                 ticker.advance(len(batch))
         return found
 

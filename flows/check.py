@@ -14,8 +14,8 @@ from influcoder.agreement import agreement
 from influcoder.encoder import Encoder
 from influcoder.errors import ServiceError
 from influcoder.influence.teacher import TeacherSpec
-from influcoder.labelsets import LabelSet, plan_spot
-from influcoder.labelsets.build import build_label_set, read_corpora
+from influcoder.labelsets import LabelSet, load_label_set, plan_spot
+from influcoder.labelsets.build import build_label_set, read_corpora, same_teacher
 from influcoder.labelsets.publish import docs_links, load_manifest
 from influcoder.provenance import now
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
@@ -30,22 +30,23 @@ DRIFT_EVENT = "influcoder.drift"
 
 
 @flow(name="check", log_prints=True)
-def check(encoder: str = CHAMPION, decoder: str | None = None, corpus: str | None = None) -> str:
+def check(
+    encoder: str = CHAMPION, decoder: str | None = None, corpus: str | None = None, spot: str | None = None
+) -> str:
     """Compare an encoder with fresh exact influence, keep the record and return its id.
 
     Args:
         encoder: alias or number of the version to check.
         decoder: the decoder in use now; from the settings unless given.
         corpus: what the encoder is used on now; from the settings unless given.
+        spot: id of spot labels that are published already, such as imported ones; fresh ones are bought unless given.
     """
     settings = load_settings(decoder=decoder, corpus=corpus)
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     version = registry.version(encoder)
     spec = load_manifest(store, version.label_set_id).identity.teacher.spec
-    spot = label_spot(settings, spec, store, _fresh_seed())
-    validation = gate(spot, settings.labels.strict)
-    keep(store, spot, validation)
-    record, rendered = compare(settings, registry, version, spot)
+    labels = load_spot(store, spot, spec) if spot else label_spot(settings, spec, store, _fresh_seed())
+    record, rendered = compare(settings, registry, version, labels)
     kept = save_check(store, record, rendered.html, rendered.json)
     report(settings, store, version, kept, rendered)
     if kept.verdict is Verdict.DRIFT:
@@ -56,9 +57,17 @@ def check(encoder: str = CHAMPION, decoder: str | None = None, corpus: str | Non
 
 @step("buy spot labels")
 def label_spot(settings: Settings, spec: TeacherSpec, store: ObjectStore, seed: int) -> LabelSet:
-    """Label a small fresh draw under the decoder as it is now."""
-    plan = plan_spot(*read_corpora(settings), settings.labels.spot, seed)
-    return build_label_set(settings, spec, plan, store)
+    """Label a small fresh draw under the decoder as it is now, and publish it."""
+    plan = plan_spot(*read_corpora(settings), settings.labels.spot, seed, spec.curved_on, settings.labels.seed)
+    labels = build_label_set(settings, spec, plan, store)
+    keep(store, labels, gate(labels, settings.labels.strict))
+    return labels
+
+
+@step("load spot labels")
+def load_spot(store: ObjectStore, spot: str, spec: TeacherSpec) -> LabelSet:
+    """Read spot labels that are there, of the kind that the encoder was distilled from."""
+    return same_teacher(load_label_set(store, spot), spec)
 
 
 @step("compare with exact influence")

@@ -71,13 +71,10 @@ def report(store: ObjectStore, manifest: Manifest, validation: Validation) -> No
         f"# {manifest.identity.kind.capitalize()} label set `{manifest.id}`\n\n"
         f"Decoder `{teacher.decoder_fingerprint[:16]}` ({manifest.decoder_uri}), teacher `{teacher.id}`.\n\n"
         f"{validation.checked - len(validation.failures)} of {validation.checked} expectations hold; "
-        f"{len(manifest.quarantined)} samples have no label; "
-        f"the length limit cut {manifest.cut_share:.0%} of their tokens away.\n"
+        f"{len(manifest.quarantined)} samples have no label.\n"
     )
-    if (worth := manifest.reliability) is not None:
-        summary += (
-            f"\nUnder other seeds the labels agree with themselves at ρ {worth.ceiling:.3f} "
-            f"[{worth.ceiling_lo:.3f}, {worth.ceiling_hi:.3f}]: the ceiling of any encoder. "
-            f"The projection keeps the whole gradient's ranking at ρ {worth.fidelity:.3f}.\n"
-        )
+    if manifest.cut_share is not None:
+        summary += f"\nThe length limit cut {manifest.cut_share:.0%} of their tokens away.\n"
+    if manifest.reliability is not None:
+        summary += f"\n{manifest.reliability}\n"
     show("label-set", summary, table, docs_links(store, manifest.id))

@@ -8,6 +8,7 @@ from flows.label import label
 from flows.promote import promote
 from flows.steps import show, step
 from flows.train import train
+from influcoder.labelsets.publish import load_manifest
 from influcoder.provenance import now
 from influcoder.registry import Registry
 from influcoder.settings import load_settings
@@ -32,6 +33,9 @@ def retrain(check_id: str) -> bool:
         print(f"check {check_id} starts no retraining: {refusal}")
         return False
     champion = registry.version(decision.encoder_version)
+    if load_manifest(store, champion.label_set_id).identity.teacher.spec.method == "imported":
+        print(f"check {check_id} starts no retraining: its labels are imported. Run: influcoder import-scores TABLE")
+        return False
     labels = label(
         decoder=decision.decoder_uri,
         corpus=decision.corpus_uri,

@@ -32,11 +32,18 @@ class Decoder:
         uri: where it was loaded from.
         model: the causal language model.
         tokenizer: its tokenizer.
+        files: name, size and time of change of the files that it was read from, where they are local.
     """
 
     uri: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    files: tuple[tuple[str, int, int], ...] = ()
+
+    @property
+    def files_changed(self) -> bool:
+        """Whether the files are no longer those that were read; what is in memory is as it was."""
+        return any(_seen(Path(name)) != (name, size, changed) for name, size, changed in self.files)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -62,6 +69,11 @@ class Decoder:
         answer = self.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return str(answer).strip()
 
+    def twin(self) -> "Decoder":
+        """The same weights in modules of their own, so that what is hooked to one is not seen by the other."""
+        shared = (*self.model.parameters(), *self.model.buffers())
+        return Decoder(self.uri, copy.deepcopy(self.model, {id(tensor): tensor for tensor in shared}), self.tokenizer)
+
     def save(self, folder: Path) -> Path:
         """Write a checkpoint directory that `load_decoder` and transformers read."""
         self.model.save_pretrained(folder, safe_serialization=True)
@@ -79,7 +91,7 @@ def load_decoder(uri: str, dtype: str = "float32", attention: str = "sdpa", devi
         attention: the attention implementation of transformers, such as `sdpa` or `eager`.
         device: `auto` (CUDA where there is one), or the name of a torch device.
     Raises:
-        DecoderError: there is no such checkpoint, or transformers can't read it.
+        DecoderError: there is no such checkpoint, transformers can't read it, or it was written to meanwhile.
     """
     if dtype not in _DTYPES:
         raise DecoderError(f"{dtype!r} is no decoder dtype.", f"Use one of {', '.join(_DTYPES)}.")
@@ -87,6 +99,7 @@ def load_decoder(uri: str, dtype: str = "float32", attention: str = "sdpa", devi
     address = _Address.of(uri)
     if "gguf_file" in address.keywords:
         address = _Address(str(_converted(Path(address.name, address.keywords["gguf_file"]))), {})
+    files = _files(Path(address.name))
     try:
         tokenizer = AutoTokenizer.from_pretrained(address.name, **address.keywords)
         model, info = AutoModelForCausalLM.from_pretrained(
@@ -100,7 +113,30 @@ def load_decoder(uri: str, dtype: str = "float32", attention: str = "sdpa", devi
         # transformers fills what is missing with random numbers, other ones at each load.
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise DecoderError(f"decoder {uri!r} lacks weights: {missing}.", "Restore the checkpoint.")
-    return Decoder(uri, model, tokenizer)
+    decoder = Decoder(uri, _private(model), tokenizer, files)
+    if decoder.files_changed:
+        raise DecoderError(f"decoder {uri!r} was written to while it was read.", "Run again when it is complete.")
+    return decoder
+
+
+def _private(model: PreTrainedModel) -> PreTrainedModel:
+    """Weights of our own: those that transformers maps from a file change with the file, in the middle of a run."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
+    return model
+
+
+def _files(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    return tuple(_seen(path) for path in sorted(folder.glob("*")) if path.is_file()) if folder.is_dir() else ()
+
+
+def _seen(path: Path) -> tuple[str, int, int]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return str(path), -1, -1
+    return str(path), found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,10 @@ class SampleError(InflucoderError):
     """A corpus can't be read, or holds samples that can't be used."""
 
 
+class ScoreTableError(InflucoderError):
+    """A table of imported scores can't be read, or does not fit its samples."""
+
+
 class DecoderError(InflucoderError):
     """A decoder can't be found, loaded or fingerprinted."""
 
@@ -33,6 +37,10 @@ class EncoderError(InflucoderError):
 
 class WrongDecoderError(InflucoderError):
     """An artifact of one decoder checkpoint was offered for another one."""
+
+
+class OptimizerStateError(InflucoderError):
+    """An optimiser state is missing, unreadable, or belongs to another adapter."""
 
 
 class MemoryShortError(InflucoderError):

@@ -63,8 +63,10 @@ class LabelSettings(_Section):
         budget: samples of a training label set.
         spot: samples of a check.
         reliability: samples of the selection split, at most, on which the labels' own reliability is measured.
-        token_budget: padded tokens in one batch; halves itself when memory runs out.
+        token_budget: padded tokens in one batch; halves itself when memory runs out; 0 chooses by the hardware.
+        workers: batches at a time; 0 chooses by the hardware: on a CPU a worker for each core up to 4, on a GPU one.
         shard_samples: samples in one object of the feature cache.
+        optimizer_state: file of Adam's moments that the teacher `less` preconditions with, see `influcoder warm-up`.
         strict: whether a label set that breaks an expectation is refused.
         seed: seed of the draw.
     """
@@ -72,8 +74,10 @@ class LabelSettings(_Section):
     budget: LabelBudget = LabelBudget()
     spot: SplitBudget = SplitBudget(queries=60, candidates=90)
     reliability: SplitBudget = SplitBudget(queries=24, candidates=48)
-    token_budget: int = Field(512, ge=8)
+    token_budget: int = Field(0, ge=0)
+    workers: int = Field(0, ge=0)
     shard_samples: int = Field(32, ge=1)
+    optimizer_state: str | None = None
     strict: bool = True
     seed: int = 0
 

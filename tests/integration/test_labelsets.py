@@ -11,9 +11,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from influcoder.errors import IntegrityError
+from influcoder.influence.batching import Batching
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.gradients import extract_features
-from influcoder.influence.labeller import label_samples
+from influcoder.influence.labeller import Effort, label_samples
 from influcoder.influence.reliability import measure_reliability
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.influence.tokens import tokenize
@@ -29,6 +30,7 @@ BUDGET = LabelBudget(
     selection={"queries": 2, "candidates": 5},
     report={"queries": 3, "candidates": 6},
 )
+EFFORT = Effort(Batching(512, 2), 8)
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def built(store, tiny_decoder, corpus_file):
 def build(store, decoder, corpus_file):
     plan = plan_label_set(read_corpus(str(corpus_file)), None, BUDGET, seed=0)
     teacher = Teacher(decoder_fingerprint=decoder.fingerprint, spec=TeacherSpec(projection_dim=256, max_tokens=64))
-    labelled = label_samples(decoder, teacher, plan.samples, FeatureCache(store, teacher.id), 512, 8)
+    labelled = label_samples(decoder, teacher, plan.samples, FeatureCache(store, teacher.features_id), EFFORT)
     return assemble(plan, teacher, decoder.uri, labelled), labelled
 
 
@@ -66,7 +68,7 @@ def test_labelling_again_computes_nothing_and_publishes_the_same(store, built, t
     assert publish(store, again, {}) == manifest
 
 
-@pytest.mark.parametrize("name", ["samples.parquet", "features.safetensors"])
+@pytest.mark.parametrize("name", ["samples.parquet", "features-000000.safetensors"])
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-1] + bytes([data[-1] ^ 1])])
 def test_a_cut_or_changed_file_is_refused(store, built, name, damage):
     labels, _ = built
@@ -109,7 +111,8 @@ torch.set_num_threads(1)
 from influcoder.decoder import load_decoder
 from influcoder.influence.teacher import Teacher
 from influcoder.influence.cache import FeatureCache
-from influcoder.influence.labeller import label_samples
+from influcoder.influence.batching import Batching
+from influcoder.influence.labeller import Effort, label_samples
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.samples import read_corpus
 from influcoder.settings import load_settings
@@ -119,7 +122,8 @@ decoder_dir, corpus, prefix = sys.argv[1:]
 store = ObjectStore(load_settings().store.model_copy(update={"prefix": prefix}))
 decoder = load_decoder(decoder_dir)
 teacher = Teacher(decoder_fingerprint=decoder.fingerprint, spec=TeacherSpec(rank=4, projection_dim=4096, max_tokens=64))
-done = label_samples(decoder, teacher, read_corpus(corpus).samples, FeatureCache(store, teacher.id), 64, 8)
+cache = FeatureCache(store, teacher.features_id)
+done = label_samples(decoder, teacher, read_corpus(corpus).samples, cache, Effort(Batching(64, 1), 8))
 print(done.computed)
 """
 
@@ -134,7 +138,7 @@ def test_killed_labelling_loses_one_batch_at_most(store, request, tiny_decoder, 
     os.kill(first.pid, signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
     spec = TeacherSpec(rank=4, projection_dim=4096, max_tokens=64)
-    cache = FeatureCache(store, Teacher(decoder_fingerprint=tiny_decoder.fingerprint, spec=spec).id)
+    cache = FeatureCache(store, Teacher(decoder_fingerprint=tiny_decoder.fingerprint, spec=spec).features_id)
     kept = len(cache.known())
     total = len(read_corpus(str(corpus_file)))
     assert 5 <= kept < total
@@ -150,8 +154,8 @@ def test_labels_know_what_they_are_worth(store, tiny_decoder, corpus_file):
     queries, candidates = ([e.sample for e in plan.entries if e.role == role][:8] for role in ("query", "candidate"))
     spec = TeacherSpec(rank=8, projection_dim=2048, max_tokens=64)
     teacher = Teacher(decoder_fingerprint=tiny_decoder.fingerprint, spec=spec)
-    cache = FeatureCache(store, teacher.id)
-    found = measure_reliability(tiny_decoder, teacher, queries, candidates, cache, 512)
+    cache = FeatureCache(store, teacher.features_id)
+    found = measure_reliability(tiny_decoder, teacher, queries, candidates, [], cache, EFFORT.batching)
 
     def cosines(of):
         tokens = [tokenize(tiny_decoder.tokenizer, sample, 64) for sample in (*queries, *candidates)]
@@ -169,4 +173,4 @@ def test_labels_know_what_they_are_worth(store, tiny_decoder, corpus_file):
     assert found.largest_error == pytest.approx(np.abs(own - whole).max(), abs=2e-4)
     assert 0 < found.ceiling_lo < found.ceiling < found.ceiling_hi < 1
     assert set(cache.known()) == {sample.hash for sample in (*queries, *candidates)}, "no pass is paid for twice"
-    assert measure_reliability(tiny_decoder, teacher, queries, candidates, cache, 512) == found
+    assert measure_reliability(tiny_decoder, teacher, queries, candidates, [], cache, EFFORT.batching) == found

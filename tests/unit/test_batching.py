@@ -12,7 +12,7 @@ LENGTHS = st.lists(st.integers(1, 200), max_size=60)
 
 
 def groups(lengths, budget):
-    return [batch for batch, _ in in_batches(lengths, budget, len)]
+    return [batch for batch, _ in in_batches(lengths, budget, [len])]
 
 
 @given(lengths=LENGTHS, budget=st.integers(1, 1000))
@@ -39,14 +39,14 @@ def hungry(most):
 
 
 def test_the_budget_halves_and_no_sample_is_lost_or_done_twice():
-    done = list(in_batches([10] * 23, 160, hungry(4)))
+    done = list(in_batches([10] * 23, 160, [hungry(4)]))
     assert [size for _, size in done] == [4, 4, 4, 4, 4, 3]
     assert sorted(index for batch, _ in done for index in batch) == list(range(23))
 
 
 def test_one_sample_that_does_not_fit_is_a_clear_error():
     with pytest.raises(MemoryShortError, match=r"a single sample of 31 tokens .* Lower teacher.max_tokens"):
-        list(in_batches([7, 31, 5], 100, hungry(0)))
+        list(in_batches([7, 31, 5], 100, [hungry(0)]))
 
 
 def test_other_errors_are_not_swallowed():
@@ -54,7 +54,7 @@ def test_other_errors_are_not_swallowed():
         raise RuntimeError("shape mismatch")
 
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        list(in_batches([1], 10, work))
+        list(in_batches([1], 10, [work]))
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")])

@@ -20,6 +20,9 @@ TEACHER_CHANGES = [
     {"dtype": "bfloat16"},
     {"attention": "eager"},
     {"reduction": "sum"},
+    {"damping": 0.5},
+    {"reference": 64},
+    {"origin": "somebody's"},
 ]
 
 
@@ -46,7 +49,15 @@ def test_every_choice_of_the_teacher_is_tried():
     assert {name for change in TEACHER_CHANGES for name in change} == set(TeacherSpec.model_fields) - fixed
 
 
-@pytest.mark.parametrize("change", [{"decoder_fingerprint": "0" * 64}, {"engine": 99}], ids=str)
+def test_teachers_that_differ_in_how_features_are_used_share_them():
+    shared = [{"method": "gradient-dot"}, {"method": "fisher", "damping": 0.5, "reference": 9}]
+    teachers = [changed(TEACHER, spec=changed(TEACHER.spec, **change)) for change in shared]
+    assert {teacher.features_id for teacher in teachers} == {TEACHER.features_id}
+    others = [changed(TEACHER, spec=changed(TEACHER.spec, rank=8)), changed(TEACHER, optimizer="a")]
+    assert len({teacher.features_id for teacher in (TEACHER, *others)}) == 3
+
+
+@pytest.mark.parametrize("change", [{"decoder_fingerprint": "0" * 64}, {"engine": 99}, {"optimizer": "a"}], ids=str)
 def test_ids_change_with_decoder_and_engine(change):
     teacher = changed(TEACHER, **change)
     assert teacher.id != TEACHER.id
@@ -58,7 +69,7 @@ def test_ids_change_with_decoder_and_engine(change):
     [
         {"kind": "spot"},
         {"parent": "before"},
-        {"schema_version": 2},
+        {"schema_version": 3},
         {"sources": (Source(uri="docs:json", digest="e"),)},
         {"samples": REFS[:1]},
         {"samples": REFS[::-1]},

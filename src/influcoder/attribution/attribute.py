@@ -5,12 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from influcoder.decoder import Decoder
 from influcoder.encoder import Encoder
-from influcoder.influence.cache import FeatureCache
-from influcoder.influence.labeller import label_samples
-from influcoder.influence.scores import exact_influence
-from influcoder.influence.teacher import Teacher
+from influcoder.labelsets import Block
 from influcoder.samples import Sample
 
 
@@ -50,22 +46,14 @@ def attribute(encoder: Encoder, output: Sample, pool: Sequence[Sample], k: int =
     ]
 
 
-def verify(
-    found: Sequence[Attribution], output: Sample, decoder: Decoder, teacher: Teacher, cache: FeatureCache
-) -> list[Attribution]:
+def verify(found: Sequence[Attribution], exact: Block) -> list[Attribution]:
     """The same attributions with exact influence beside the estimate.
 
-    Raises:
-        WrongDecoderError: the decoder is not the teacher's.
+    Args:
+        found: the attributions.
+        exact: exact influence of their samples on the output, which is its one query.
     """
-    samples = [output, *(item.sample for item in found if item.sample.hash != output.hash)]
-    table = label_samples(decoder, teacher, samples, cache, token_budget=768, shard_samples=32).table
-    if output.hash not in table.hashes:
+    if not exact.queries:
         return list(found)
-    query = table.select([output.hash])
-    exact = dict(zip(table.hashes, exact_influence(teacher.spec, query, table)[0], strict=True))
-    return [replace(item, exact=_number(exact.get(item.sample.hash))) for item in found]
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
+    known = {sample.hash: value for sample, value in zip(exact.candidates, exact.labels[0].tolist(), strict=True)}
+    return [replace(item, exact=known.get(item.sample.hash)) for item in found]

@@ -11,9 +11,8 @@ from influcoder.attribution import Attribution, attribute, verify
 from influcoder.decoder import Decoder
 from influcoder.encoder import Encoder
 from influcoder.errors import SampleError
-from influcoder.influence.cache import FeatureCache
-from influcoder.influence.teacher import Teacher
-from influcoder.labelsets.build import decoder_for, read_corpora
+from influcoder.labelsets.build import decoder_for, label_plan, read_corpora
+from influcoder.labelsets.plan import plan_pairs
 from influcoder.labelsets.publish import load_manifest
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.samples import Sample
@@ -68,16 +67,16 @@ def answer_of(
         raise SampleError("there is nothing to attribute.", "Give --prompt, --answer or both.")
     registry, store = Registry(settings.mlflow), ObjectStore(settings.store)
     champion = registry.version(CHAMPION)
-    manifest = load_manifest(store, champion.label_set_id)
-    decoder = decoder_for(settings, manifest.identity.teacher.spec)
+    spec = load_manifest(store, champion.label_set_id).identity.teacher.spec
+    decoder = decoder_for(settings, spec)
     output = _output(decoder, prompt, answer)
     pool, _ = read_corpora(settings)
     with tempfile.TemporaryDirectory() as folder:
         encoder = Encoder(str(registry.download(champion, Path(folder))), settings.encoder.max_tokens)
         found = attribute(encoder, output, pool.samples, k)
     if exact:
-        teacher = Teacher(decoder_fingerprint=decoder.fingerprint, spec=manifest.identity.teacher.spec)
-        found = verify(found, output, decoder, teacher, FeatureCache(store, teacher.id))
+        plan = plan_pairs(output, [item.sample for item in found], pool, settings.labels.seed, spec.curved_on)
+        found = verify(found, label_plan(settings, decoder, spec, plan, store).block("report"))
     return Answer(output, found, champion, _warnings(settings, champion, decoder))
 
 

@@ -97,6 +97,40 @@ def label(
 
 
 @app.command()
+def import_scores(
+    table: Annotated[Path, typer.Argument(help=".parquet, .csv or .jsonl with query, candidate and score")],
+    origin: Annotated[str, typer.Option(help="what computed the scores, such as `bergson 2.5.1`")] = "",
+    spot: Annotated[bool, typer.Option("--spot", help="labels for a check, rather than to train from")] = False,
+    decoder: Decoder = None,
+    corpus: Corpus = None,
+) -> None:
+    """Publish scores that another tool computed as a label set; queries and candidates are ids or hashes of samples.
+
+    Example: `influcoder import-scores scores.parquet --origin "bergson 2.5.1"`
+    """
+    from flows.import_scores import import_scores as flow
+
+    console.print(f"label set {flow(str(table), origin, spot, decoder, corpus)}")
+
+
+@app.command()
+def warm_up(
+    out: Annotated[Path, typer.Option(help="the file to write")],
+    steps: Annotated[int, typer.Option(min=1, help="optimiser steps")] = 50,
+    batch: Annotated[int, typer.Option(min=1, help="samples a step")] = 4,
+    decoder: Decoder = None,
+    corpus: Corpus = None,
+) -> None:
+    """Train the teacher's adapter for some steps and keep Adam's state, which the teacher `less` needs.
+
+    Example: `influcoder warm-up --out adam.safetensors`
+    """
+    from influcoder.cli.warm import warm_up as work
+
+    console.print(f"{work(out, steps, batch, decoder, corpus)} holds the state; set labels.optimizer_state to it")
+
+
+@app.command()
 def train(
     label_set: Annotated[str | None, typer.Option(help="id of a label set; the latest unless given")] = None,
     start: Annotated[str, typer.Option(help="`base`, or the version to go on from, such as `champion`")] = "base",
@@ -128,6 +162,7 @@ def check(
     encoder: Annotated[str, typer.Option(help="alias or number")] = "champion",
     decoder: Decoder = None,
     corpus: Corpus = None,
+    spot: Annotated[str | None, typer.Option(help="id of spot labels that are there, such as imported ones")] = None,
 ) -> None:
     """Compare the champion with fresh exact influence and decide: ok, warn, drift or insufficient.
 
@@ -135,7 +170,7 @@ def check(
     """
     from flows.check import check as flow
 
-    console.print(f"check {flow(encoder, decoder, corpus)}")
+    console.print(f"check {flow(encoder, decoder, corpus, spot)}")
 
 
 @app.command()

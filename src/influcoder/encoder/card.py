@@ -24,18 +24,6 @@ def tags_of(manifest: Manifest, found: Agreement, untrained: Agreement) -> dict[
     }
 
 
-def _worth(manifest: Manifest) -> list[str]:
-    found = manifest.reliability
-    if found is None:
-        return []
-    return [
-        f"Ceiling: under other adapter and sketch seeds the labels agree with themselves at ρ {found.ceiling:.3f} "
-        f"[{found.ceiling_lo:.3f}, {found.ceiling_hi:.3f}] ({found.queries} queries × {found.candidates} candidates); "
-        f"no encoder can honestly do better. The projection keeps the whole gradient's ranking at ρ "
-        f"{found.fidelity:.3f}, with errors of a cosine up to {found.largest_error:.3f}."
-    ]
-
-
 def describe(manifest: Manifest, distilled: Distilled, found: Agreement, untrained: Agreement) -> str:
     """A description in markdown."""
     teacher = manifest.identity.teacher
@@ -54,7 +42,7 @@ def describe(manifest: Manifest, distilled: Distilled, found: Agreement, untrain
         f"{len(distilled.history) - 1}.",
         f"Agreement on the report split, {found.rho.queries} queries × {found.candidates} candidates:",
         f"| figure | this encoder [95 %] | untrained |\n| --- | --- | --- |\n{rows}",
-        *_worth(manifest),
+        *([str(manifest.reliability)] if manifest.reliability else []),
         "Approve with `influcoder promote`: the gate holds it against the champion on the same labels.",
     )
     return "\n\n".join(paragraphs)

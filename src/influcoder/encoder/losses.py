@@ -1,9 +1,11 @@
-"""What a distilled encoder minimises."""
+"""What a distilled encoder minimises. A label of NaN is a pair that is not labelled, and counts nowhere."""
 
 import torch
 from torch.nn.functional import kl_div, log_softmax, softmax
 
 Tensor = torch.Tensor
+# Far below every score over every sensible temperature, and still finite: a NaN would spread through the sums.
+_NEVER = -1e9
 
 
 def pearson_loss(scores: Tensor, labels: Tensor) -> Tensor:
@@ -15,10 +17,10 @@ def pearson_loss(scores: Tensor, labels: Tensor) -> Tensor:
         scores: encoder cosines, shape (queries, candidates).
         labels: exact influence, same shape.
     """
-    left = scores - scores.mean(1, keepdim=True)
-    right = labels - labels.mean(1, keepdim=True)
+    known = ~labels.isnan()
+    left, right = (_centred(values, known) for values in (scores, labels.nan_to_num()))
     norms = (left.norm(dim=1) * right.norm(dim=1)).clamp_min(1e-8)
-    return (1 - (left * right).sum(1) / norms).mean()
+    return _mean(1 - (left * right).sum(1) / norms, known)
 
 
 def listwise_loss(scores: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -31,15 +33,24 @@ def listwise_loss(scores: Tensor, labels: Tensor, temperature: float) -> Tensor:
         labels: exact influence, same shape.
         temperature: of both softmaxes; smaller looks at the top alone.
     """
-    target = softmax(labels / temperature, dim=1)
-    return kl_div(log_softmax(scores / temperature, dim=1), target, reduction="batchmean")
+    known = ~labels.isnan()
+    target = softmax((labels.nan_to_num() / temperature).masked_fill(~known, _NEVER), dim=1)
+    found = log_softmax((scores / temperature).masked_fill(~known, _NEVER), dim=1)
+    return _mean(kl_div(found, target, reduction="none").sum(1), known)
 
 
 def distillation_loss(scores: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """The published loss: half Pearson, half listwise.
+    """The published loss: half Pearson, half listwise."""
+    return 0.5 * pearson_loss(scores, labels) + 0.5 * listwise_loss(scores, labels, temperature)
 
-    Labels beyond a cosine's range, as dot products are, are scaled into it query by query: a temperature means
-    something in that range alone.
-    """
-    scale = labels.abs().amax(1, keepdim=True).clamp_min(1.0)
-    return 0.5 * pearson_loss(scores, labels) + 0.5 * listwise_loss(scores, labels / scale, temperature)
+
+def _centred(values: Tensor, known: Tensor) -> Tensor:
+    values = values.masked_fill(~known, 0)
+    mean = values.sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_min(1)
+    return (values - mean).masked_fill(~known, 0)
+
+
+def _mean(values: Tensor, known: Tensor) -> Tensor:
+    """Over the queries that have two labelled candidates at least; fewer say nothing about an order."""
+    ranked = known.sum(1) >= 2
+    return values.masked_fill(~ranked, 0).sum() / ranked.sum().clamp_min(1)

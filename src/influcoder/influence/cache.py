@@ -12,6 +12,7 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.influence.vectors import Rows, Vectors, on_disk
 from influcoder.store import ObjectStore, sha256
 
 _COLUMNS = ("vectors", "norms", "losses", "cuts")
@@ -24,14 +25,15 @@ class FeatureTable:
 
     Args:
         hashes: content hashes of the samples.
-        vectors: unit features, shape (samples, dimensions), in the type that the teacher stores.
+        vectors: unit features, shape (samples, dimensions), in the type that the teacher stores; of many samples
+            they are in a file, and rows are read when they are asked for.
         norms: gradient lengths, shape (samples,).
         losses: losses in nats, shape (samples,).
         cuts: share of each sample's tokens that the length limit cut away, shape (samples,).
     """
 
     hashes: tuple[str, ...]
-    vectors: np.ndarray
+    vectors: Vectors
     norms: np.ndarray
     losses: np.ndarray
     cuts: np.ndarray
@@ -45,19 +47,50 @@ class FeatureTable:
         """Some rows, by their numbers."""
         chosen = list(numbers)
         hashes = tuple(self.hashes[row] for row in chosen)
-        return FeatureTable(hashes, *(getattr(self, name)[chosen] for name in _COLUMNS))
+        vectors = Rows.of(self.vectors, chosen)
+        return FeatureTable(hashes, vectors, self.norms[chosen], self.losses[chosen], self.cuts[chosen])
 
     @staticmethod
-    def empty(dimensions: int) -> "FeatureTable":
-        """No rows."""
-        none = np.zeros(0, np.float32)
-        return FeatureTable((), np.zeros((0, dimensions), np.float16), none, none, none)
+    def gather(tables: Iterable["FeatureTable"], order: Sequence[str]) -> "FeatureTable":
+        """The rows of all tables in the order of some hashes; the tables are let go one by one."""
+        gathering = Gathering(order)
+        for table in tables:
+            gathering.add(table)
+        return gathering.table()
 
     @staticmethod
     def concatenate(tables: Sequence["FeatureTable"]) -> "FeatureTable":
         """The rows of all tables, one after the other."""
         hashes = tuple(value for table in tables for value in table.hashes)
         return FeatureTable(hashes, *(np.concatenate([getattr(t, name) for t in tables]) for name in _COLUMNS))
+
+
+class Gathering:
+    """Rows of many tables put in order, their vectors in a file.
+
+    Args:
+        order: hashes of samples; those that get no row are left out.
+    """
+
+    def __init__(self, order: Sequence[str]) -> None:
+        self._order = tuple(order)
+        self._place = {value: row for row, value in enumerate(self._order)}
+        self._numbers = np.zeros((3, len(self._order)), np.float32)
+        self._there = np.zeros(len(self._order), bool)
+        self._vectors = np.zeros((0, 0), np.float32)
+
+    def add(self, table: FeatureTable) -> None:
+        """Take over the rows of a table."""
+        if not len(self._vectors):
+            self._vectors = on_disk(len(self._order), table.vectors.shape[1], table.vectors.dtype)
+        rows = [self._place[value] for value in table.hashes]
+        self._vectors[rows], self._there[rows] = table.vectors[:], True
+        self._numbers[:, rows] = table.norms, table.losses, table.cuts
+
+    def table(self) -> FeatureTable:
+        """All rows so far."""
+        whole = FeatureTable(self._order, self._vectors, *self._numbers)
+        return whole.rows(np.flatnonzero(self._there).tolist())
 
 
 class FeatureCache:

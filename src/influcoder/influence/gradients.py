@@ -18,6 +18,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from influcoder.decoder import Decoder, block_names, linear_names
+from influcoder.influence.adam import AdamState
 from influcoder.influence.projection import CountSketch, module_generator
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.influence.tokens import Tokens
@@ -30,7 +31,8 @@ class Features:
     """Influence features of a batch.
 
     Args:
-        vectors: unit vectors, shape (samples, dimensions), float32. A zero row where the gradient is zero.
+        vectors: unit vectors, shape (samples, dimensions), float32; a zero row where the gradient is zero. With an
+            optimiser state, the unit vector of Adam's step follows in the same row, which is twice as long.
         norms: length of each gradient after projection, shape (samples,).
         losses: each sample's own loss in nats, reduced as the teacher says, shape (samples,).
     """
@@ -40,31 +42,37 @@ class Features:
     losses: np.ndarray
 
 
-def extract_features(decoder: Decoder, spec: TeacherSpec, batch: Sequence[Tokens]) -> Features:
+def extract_features(
+    decoder: Decoder, spec: TeacherSpec, batch: Sequence[Tokens], state: AdamState | None = None
+) -> Features:
     """Influence features of samples that fit into memory together.
 
     Args:
         decoder: the model, frozen.
         spec: adapter, projection and loss reduction.
         batch: tokens of the samples; they are padded to the longest.
+        state: the optimiser state that LESS preconditions with; its A matrices are the adapter's then.
     Returns:
         the features in the order of the batch; a row does not depend on what else is in the batch.
     """
-    return extract_many(decoder, [spec], batch)[0]
+    return extract_many(decoder, [spec], batch, state)[0]
 
 
-def extract_many(decoder: Decoder, specs: Sequence[TeacherSpec], batch: Sequence[Tokens]) -> list[Features]:
+def extract_many(
+    decoder: Decoder, specs: Sequence[TeacherSpec], batch: Sequence[Tokens], state: AdamState | None = None
+) -> list[Features]:
     """Influence features under several adapters and projections, from one forward and one backward pass.
 
     Args:
         decoder: the model, frozen.
         specs: they may differ in adapter, projection and storage alone.
         batch: tokens of the samples; they are padded to the longest.
+        state: the optimiser state that LESS preconditions with; its A matrices are the adapter's then.
     Returns:
         features for each specification, in the order of the batch.
     """
     ids, mask, labels = padded(batch, decoder.model.device)
-    collectors = [_FeatureRows(decoder.model, spec, len(batch)) for spec in specs]
+    collectors = [_FeatureRows(decoder.model, spec, len(batch), state) for spec in specs]
     with torch.enable_grad(), ExitStack() as hooks:
         hooks.enter_context(_differentiable(decoder.model, specs[0].last_layers))
         for collector in collectors:
@@ -72,24 +80,28 @@ def extract_many(decoder: Decoder, specs: Sequence[TeacherSpec], batch: Sequence
         logits = _target_logits(decoder.model, ids, mask, min(tokens.target_start for tokens in batch))
         losses = sample_losses(logits, labels[:, -logits.shape[1] :], specs[0].reduction)
         losses.sum().backward()
-    return [_features(collector.gathered(), losses) for collector in collectors]
+    return [_features(collector.gathered(), losses.detach().float()) for collector in collectors]
 
 
-def _features(gradients: Tensor, losses: Tensor) -> Features:
-    vectors = gradients.cpu().numpy()
-    norms = np.linalg.norm(vectors, axis=1)
-    unit = vectors / np.where(norms > 0, norms, 1)[:, None]
-    return Features(unit.astype(np.float32), norms, losses.detach().float().cpu().numpy())
+def _features(parts: list[Tensor], losses: Tensor) -> Features:
+    # One transfer for all: on a GPU each one waits for the whole batch.
+    columns = torch.cat([*parts, losses[:, None]], dim=1).cpu().numpy()
+    ends = np.cumsum([part.shape[1] for part in parts])
+    blocks = np.split(columns[:, :-1], ends[:-1], axis=1)
+    norms = [np.linalg.norm(block, axis=1) for block in blocks]
+    unit = [block / np.where(norm > 0, norm, 1)[:, None] for block, norm in zip(blocks, norms, strict=True)]
+    return Features(np.concatenate(unit, axis=1), norms[0], columns[:, -1])
 
 
 def _target_logits(model: Any, ids: Tensor, mask: Tensor, first_target: int) -> Tensor:
     """Logits from the position that predicts the batch's first target token on; all, where a model gives no choice.
 
-    No loss is taken on what comes before, and the head is a fifth of a small decoder's arithmetic.
+    No loss is taken on what comes before, and the head is a fifth of a small decoder's arithmetic. Positions are
+    named one by one, since a slice is not contiguous, and its product with the head is slower.
     """
     inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        inputs["logits_to_keep"] = ids.shape[1] - first_target + 1
+        inputs["logits_to_keep"] = torch.arange(first_target - 1, ids.shape[1], device=ids.device)
     return model(**inputs).logits
 
 
@@ -126,11 +138,13 @@ def lora_a(name: str, in_features: int, rank: int, seed: int) -> Tensor:
 class _FeatureRows:
     """Collects each layer's gradient into one projected row a sample, while the backward pass runs."""
 
-    def __init__(self, model: torch.nn.Module, spec: TeacherSpec, samples: int) -> None:
+    def __init__(self, model: torch.nn.Module, spec: TeacherSpec, samples: int, state: AdamState | None) -> None:
         self._spec = spec
         self._samples = samples
-        self._whole: dict[str, Tensor] = {}
-        self._sketch = torch.zeros(samples, spec.projection_dim, device=next(model.parameters()).device)
+        self._state = state
+        self._whole: list[dict[str, Tensor]] = [{} for _ in range(1 if state is None else 2)]
+        device = next(model.parameters()).device
+        self._sketches = [torch.zeros(samples, spec.projection_dim, device=device) for _ in self._whole]
 
     @contextmanager
     def collecting(self, model: Any) -> Iterator[None]:
@@ -142,30 +156,39 @@ class _FeatureRows:
             for hook in hooks:
                 hook.remove()
 
-    def gathered(self) -> Tensor:
+    def gathered(self) -> list[Tensor]:
+        """The gradient's part, and after it Adam's step where there is an optimiser state."""
         if self._spec.projection_dim:
-            return self._sketch
-        return torch.cat([self._whole[name] for name in sorted(self._whole)], dim=1)
+            return self._sketches
+        return [torch.cat([whole[name] for name in sorted(whole)], dim=1) for whole in self._whole]
 
     def _forward_hook(self, name: str) -> Any:
         def hook(_module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             x = inputs[0].detach()
-            a = _cached_lora_a(name, x.shape[-1], self._spec.rank, self._spec.adapter_seed, x.device)
-            low = (x.float() @ a.T).view(self._samples, -1, self._spec.rank)
+            low = (x.float() @ self._a(name, x).T).view(self._samples, -1, self._spec.rank)
             output.register_hook(lambda delta: self._take(name, low, delta.detach()))
 
         return hook
 
+    def _a(self, name: str, x: Tensor) -> Tensor:
+        if self._state is not None:
+            return self._state.a(name, x.device)
+        return _cached_lora_a(name, x.shape[-1], self._spec.rank, self._spec.adapter_seed, x.device)
+
     def _take(self, name: str, low: Tensor, delta: Tensor) -> None:
         delta = delta.float().view(self._samples, -1, delta.shape[-1])
         gradient = torch.bmm(delta.transpose(1, 2), low).flatten(1)
+        self._add(0, name, gradient)
+        if self._state is not None:
+            self._add(1, name, self._state.direction(name, gradient))
+
+    def _add(self, part: int, name: str, rows: Tensor) -> None:
         if not self._spec.projection_dim:
-            self._whole[name] = self._whole.get(name, 0) + gradient
+            self._whole[part][name] = self._whole[part].get(name, 0) + rows
             return
-        sketch = CountSketch.cached(
-            f"{self._spec.projection_seed}:{name}", gradient.shape[1], self._spec.projection_dim, gradient.device
-        )
-        sketch.add(gradient, self._sketch)
+        key = f"{self._spec.projection_seed}:{name}"
+        sketch = CountSketch.cached(key, rows.shape[1], self._spec.projection_dim, rows.device)
+        sketch.add(rows, self._sketches[part])
 
 
 _LORA_A: dict[tuple[Any, ...], Tensor] = {}

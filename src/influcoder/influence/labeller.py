@@ -8,7 +8,8 @@ import numpy as np
 
 from influcoder.decoder import Decoder
 from influcoder.errors import WrongDecoderError
-from influcoder.influence.batching import in_batches
+from influcoder.influence.adam import AdamState
+from influcoder.influence.batching import Batching, in_batches
 from influcoder.influence.cache import FeatureCache, FeatureTable
 from influcoder.influence.gradients import Features, extract_features
 from influcoder.influence.teacher import Teacher
@@ -17,6 +18,20 @@ from influcoder.progress import progress
 from influcoder.samples import Sample
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is worked on at once, and how it is kept.
+
+    Args:
+        batching: tokens in a batch, and batches at a time.
+        shard_samples: samples in one object of the cache. Every batch is written when it is done, so a killed
+            process loses one at most for each worker; full shards replace their batches.
+    """
+
+    batching: Batching
+    shard_samples: int
 
 
 @dataclass(frozen=True)
@@ -39,8 +54,8 @@ def label_samples(
     teacher: Teacher,
     samples: Sequence[Sample],
     cache: FeatureCache,
-    token_budget: int,
-    shard_samples: int,
+    effort: Effort,
+    state: AdamState | None = None,
 ) -> Labelled:
     """Influence features of samples; killed and run again, it goes on after the last batch that was done.
 
@@ -49,34 +64,43 @@ def label_samples(
         teacher: whose features they are.
         samples: unique by content.
         cache: where features are kept.
-        token_budget: padded tokens in one batch.
-        shard_samples: samples in one object of the cache. Every batch is written when it is done, so a killed
-            process loses one at most; full shards replace their batches.
+        effort: how much is worked on at once.
+        state: the optimiser state that LESS preconditions with.
     Raises:
         WrongDecoderError: the decoder is not the teacher's.
+    """
+    check_decoder(decoder, teacher)
+    known = cache.known()
+    cached = [sample.hash for sample in samples if sample.hash in known]
+    missing = [sample for sample in samples if sample.hash not in known]
+    logger.info("labelling %d samples: %d are cached, %d are new", len(samples), len(cached), len(missing))
+    quarantined: dict[str, str] = {}
+
+    def tables() -> Iterator[FeatureTable]:
+        yield from cache.load(cached, known)
+        with progress("labelling", len(missing)) as ticker, Shards(cache, effort.shard_samples) as shards:
+            for table, bad in computed(decoder, teacher, missing, effort.batching, state):
+                shards.add(table)
+                quarantined.update(bad)
+                ticker.advance(len(table.hashes) + len(bad))
+                yield table
+
+    order = [sample.hash for sample in samples]
+    table = FeatureTable.gather(tables(), order)
+    return Labelled(table, quarantined, len(missing) - len(quarantined))
+
+
+def check_decoder(decoder: Decoder, teacher: Teacher) -> None:
+    """Refuse a decoder that a teacher does not speak for.
+
+    Raises:
+        WrongDecoderError: its fingerprint is another one.
     """
     if decoder.fingerprint != teacher.decoder_fingerprint:
         raise WrongDecoderError(
             f"decoder {decoder.uri} has the fingerprint {decoder.fingerprint[:12]}, "
             f"the teacher speaks for {teacher.decoder_fingerprint[:12]}."
         )
-    known = cache.known()
-    cached = [sample.hash for sample in samples if sample.hash in known]
-    missing = [sample for sample in samples if sample.hash not in known]
-    logger.info("labelling %d samples: %d are cached, %d are new", len(samples), len(cached), len(missing))
-    tables = list(cache.load(cached, known))
-    quarantined: dict[str, str] = {}
-    with progress("labelling", len(missing)) as ticker, _Shards(cache, shard_samples) as shards:
-        for table, bad in _computed(decoder, teacher, missing, token_budget):
-            shards.add(table)
-            tables.append(table)
-            quarantined |= bad
-            ticker.advance(len(table.hashes) + len(bad))
-    order = [sample.hash for sample in samples if sample.hash not in quarantined]
-    table = (
-        FeatureTable.concatenate(tables).select(order) if tables else FeatureTable.empty(teacher.spec.projection_dim)
-    )
-    return Labelled(table, quarantined, len(missing) - len(quarantined))
 
 
 def usable_rows(
@@ -99,21 +123,24 @@ def usable_rows(
     return table, quarantined
 
 
-def _computed(
-    decoder: Decoder, teacher: Teacher, samples: Sequence[Sample], token_budget: int
+def computed(
+    decoder: Decoder, teacher: Teacher, samples: Sequence[Sample], batching: Batching, state: AdamState | None = None
 ) -> Iterator[tuple[FeatureTable, dict[str, str]]]:
-    tokens = [tokenize(decoder.tokenizer, sample, teacher.spec.max_tokens) for sample in samples]
+    """The features of samples batch by batch, and why some have none."""
+    spec = teacher.spec
+    # Token ids of a million samples would fill the memory that features no longer do; they are made twice instead.
+    lengths = [len(tokenize(decoder.tokenizer, sample, spec.max_tokens)) for sample in samples]
 
-    def work(batch: list[int]) -> tuple[FeatureTable, dict[str, str]]:
-        chosen = [tokens[row] for row in batch]
-        features = extract_features(decoder, teacher.spec, chosen)
-        return usable_rows([samples[row] for row in batch], chosen, features, teacher.spec.storage)
+    def work(own: Decoder, batch: list[int]) -> tuple[FeatureTable, dict[str, str]]:
+        chosen = [samples[row] for row in batch]
+        tokens = [tokenize(decoder.tokenizer, sample, spec.max_tokens) for sample in chosen]
+        return usable_rows(chosen, tokens, extract_features(own, spec, tokens, state), spec.storage)
 
-    for _, result in in_batches([len(item) for item in tokens], token_budget, work):
+    for _, result in in_batches(lengths, *batching.share(decoder, work)):
         yield result
 
 
-class _Shards:
+class Shards:
     """Writes every batch at once, so that a kill loses one at most, and merges them into shards of good size."""
 
     def __init__(self, cache: FeatureCache, shard_samples: int) -> None:
@@ -121,7 +148,7 @@ class _Shards:
         self._size = shard_samples
         self._parts: list[tuple[str, FeatureTable]] = []
 
-    def __enter__(self) -> "_Shards":
+    def __enter__(self) -> "Shards":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
@@ -129,6 +156,7 @@ class _Shards:
             self._merge()
 
     def add(self, table: FeatureTable) -> None:
+        """Write a batch, and a shard of those before it where they make one."""
         if not table.hashes:
             return
         self._parts.append((self._cache.add(table), table))

@@ -5,6 +5,7 @@ seeds therefore rank the same candidates differently, and no encoder can honestl
 than they agree with each other.
 """
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,11 +13,12 @@ from pydantic import BaseModel, ConfigDict
 
 from influcoder.agreement import agreement
 from influcoder.decoder import Decoder
-from influcoder.influence.batching import in_batches
-from influcoder.influence.cache import FeatureCache, FeatureTable
+from influcoder.influence.adam import AdamState
+from influcoder.influence.batching import Batching, in_batches
+from influcoder.influence.cache import FeatureCache, FeatureTable, Gathering
 from influcoder.influence.gradients import Features, extract_many
 from influcoder.influence.labeller import usable_rows
-from influcoder.influence.scores import exact_influence, influence
+from influcoder.influence.scores import exact_influence
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.influence.tokens import tokenize
 from influcoder.progress import progress
@@ -52,14 +54,24 @@ class Reliability(BaseModel):
     fidelity: float
     largest_error: float
 
+    def __str__(self) -> str:
+        return (
+            f"Under other seeds the labels agree with themselves at ρ {self.ceiling:.3f} [{self.ceiling_lo:.3f}, "
+            f"{self.ceiling_hi:.3f}] ({self.queries} queries × {self.candidates} candidates): no encoder can honestly "
+            f"do better. The projection keeps the whole gradient's ranking at ρ {self.fidelity:.3f}, with errors of a "
+            f"cosine up to {self.largest_error:.3f}."
+        )
+
 
 def measure_reliability(
     decoder: Decoder,
     teacher: Teacher,
     queries: Sequence[Sample],
     candidates: Sequence[Sample],
+    reference: Sequence[Sample],
     cache: FeatureCache,
-    token_budget: int,
+    batching: Batching,
+    state: AdamState | None = None,
 ) -> Reliability | None:
     """Reliability of a teacher on some samples; what was measured once is read from the cache.
 
@@ -70,21 +82,26 @@ def measure_reliability(
         teacher: whose labels are judged.
         queries: samples in the role of queries.
         candidates: samples in the role of candidates.
+        reference: samples that the teacher's curvature is taken on; none where it has none.
         cache: where the teacher's features, and the result, are kept.
-        token_budget: padded tokens in one batch.
+        batching: how much is worked on at once.
+        state: the optimiser state that LESS preconditions with; it fixes the adapter, so that its second opinion
+            differs in the sketch alone.
     Returns:
         None where fewer than 2 queries or 5 candidates have a usable gradient.
     """
-    key = sha256(" ".join(sample.hash for sample in (*queries, *candidates)).encode())[:20]
+    roles = (queries, candidates, reference)
+    content = [teacher.spec.method, teacher.spec.damping, [[sample.hash for sample in role] for role in roles]]
+    key = sha256(json.dumps(content).encode())[:20]
     known = cache.note(f"reliability-{key}")
     if known is not None:
         return Reliability.model_validate_json(known)
-    samples = {sample.hash: sample for sample in (*queries, *candidates)}
-    triples = _passes(decoder, teacher, list(samples.values()), cache, token_budget)
-    rows = [[s.hash for s in role if s.hash in triples] for role in (queries, candidates)]
+    samples = {sample.hash: sample for role in roles for sample in role}
+    tables = _passes(decoder, teacher, list(samples.values()), cache, batching, state)
+    usable = set.intersection(*(set(table.hashes) for table in tables))
+    rows = [[s.hash for s in role if s.hash in usable] for role in roles]
     if len(rows[0]) < MIN_QUERIES or len(rows[1]) < MIN_CANDIDATES:
         return None
-    tables = [FeatureTable.concatenate([triples[value][which] for value in triples]) for which in range(3)]
     found = _compare(teacher.spec, *[tuple(table.select(role) for role in rows) for table in tables])
     cache.keep_note(f"reliability-{key}", found.model_dump_json().encode())
     return found
@@ -97,26 +114,37 @@ def second_opinion(spec: TeacherSpec) -> TeacherSpec:
 
 
 def _passes(
-    decoder: Decoder, teacher: Teacher, samples: Sequence[Sample], cache: FeatureCache, token_budget: int
-) -> dict[str, list[FeatureTable]]:
-    """Of each sample its features under the teacher, under its second opinion and as the whole gradient."""
+    decoder: Decoder,
+    teacher: Teacher,
+    samples: Sequence[Sample],
+    cache: FeatureCache,
+    batching: Batching,
+    state: AdamState | None,
+) -> list[FeatureTable]:
+    """The samples' features under the teacher, under its second opinion and as the whole gradient."""
     specs = [teacher.spec, second_opinion(teacher.spec), teacher.spec.model_copy(update={"projection_dim": 0})]
     tokens = [tokenize(decoder.tokenizer, sample, teacher.spec.max_tokens) for sample in samples]
 
-    def work(batch: list[int]) -> list[Features]:
-        return extract_many(decoder, specs, [tokens[row] for row in batch])
+    def work(own: Decoder, batch: list[int]) -> list[Features]:
+        return extract_many(own, specs, [tokens[row] for row in batch], state)
 
-    found: dict[str, list[FeatureTable]] = {}
+    found = [Gathering([sample.hash for sample in samples]) for _ in specs]
+    lengths = [len(item) for item in tokens]
     with progress("measuring the labels' reliability", len(samples)) as ticker:
-        for batch, features in in_batches([len(item) for item in tokens], token_budget, work):
+        for batch, features in in_batches(lengths, *batching.share(decoder, work)):
             chosen, shown = [samples[row] for row in batch], [tokens[row] for row in batch]
             tables = [usable_rows(chosen, shown, feature, teacher.spec.storage)[0] for feature in features]
             if tables[0].hashes:
                 cache.add(tables[0])
-            common = set.intersection(*(set(table.hashes) for table in tables))
-            found |= {value: [table.select([value]) for table in tables] for value in common}
+            for gathering, table in zip(found, tables, strict=True):
+                gathering.add(table)
             ticker.advance(len(batch))
-    return found
+    return [gathering.table() for gathering in found]
+
+
+def as_cosine(spec: TeacherSpec) -> TeacherSpec:
+    """The teacher whose scores are cosines of the same features."""
+    return spec if spec.method == "less" else spec.model_copy(update={"method": "gradient-cosine"})
 
 
 Roles = tuple[FeatureTable, ...]
@@ -125,7 +153,7 @@ Roles = tuple[FeatureTable, ...]
 def _compare(spec: TeacherSpec, own: Roles, other: Roles, whole: Roles) -> Reliability:
     scores = [exact_influence(spec, *roles) for roles in (own, other, whole)]
     ceiling, fidelity = agreement(scores[1], scores[0]), agreement(scores[0], scores[2])
-    cosines = [influence(roles[0].vectors, roles[1].vectors) for roles in (own, whole)]
+    cosines = [exact_influence(as_cosine(spec), *roles) for roles in (own, whole)]
     return Reliability(
         queries=scores[0].shape[0],
         candidates=scores[0].shape[1],

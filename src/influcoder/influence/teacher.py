@@ -1,15 +1,26 @@
 """Everything that fixes an exact influence, and nothing else."""
 
 import hashlib
+import json
 
 from pydantic import BaseModel, ConfigDict, Field
+
+METHODS = ("gradient-cosine", "gradient-dot", "less", "fisher", "ekfac", "imported")
+# The methods whose scores are cosines, between -1 and 1.
+COSINES = ("gradient-cosine", "less")
+# The methods whose curvature is taken on samples that are neither queries nor candidates of the evidence.
+CURVED = ("fisher", "ekfac")
+# The methods that give scores of pairs alone, no feature of a sample.
+PAIRWISE = ("ekfac", "imported")
+# What a feature does not depend on, so that teachers that differ in these alone share what was paid for.
+_OUTSIDE_FEATURES = {"method", "damping", "reference", "origin"}
 
 
 class TeacherSpec(BaseModel):
     """The part of a teacher that a user chooses.
 
     Args:
-        method: how two gradients become an influence, see `exact_influence`; the cosine is the published default.
+        method: how gradients become an influence, see `exact_influence`; the cosine is the published default.
         rank: rank of the LoRA adapter.
         adapter_seed: seed of the adapter's A matrices.
         projection: the kind of random projection.
@@ -22,11 +33,14 @@ class TeacherSpec(BaseModel):
         dtype: the decoder's floating-point type.
         attention: the decoder's attention implementation.
         reduction: `mean` or `sum` over a sample's own target tokens; never over a batch.
+        damping: of `fisher` and `ekfac`, relative to the mean eigenvalue of the curvature.
+        reference: number of samples of the train split that their curvature is taken on.
+        origin: where `imported` scores come from, such as `bergson 2.5.1`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: str = Field("gradient-cosine", pattern="^gradient-(cosine|dot)$")
+    method: str = Field("gradient-cosine", pattern=f"^({'|'.join(METHODS)})$")
     rank: int = Field(16, ge=1)
     adapter_seed: int = 0
     projection: str = Field("countsketch", pattern="^countsketch$")
@@ -38,6 +52,24 @@ class TeacherSpec(BaseModel):
     dtype: str = "float32"
     attention: str = "sdpa"
     reduction: str = Field("mean", pattern="^(mean|sum)$")
+    damping: float = Field(0.1, gt=0)
+    reference: int = Field(128, ge=2)
+    origin: str = ""
+
+    @property
+    def width(self) -> int:
+        """Numbers in one stored feature: LESS keeps the gradient and the optimiser's step side by side."""
+        return self.projection_dim * (2 if self.method == "less" else 1)
+
+    @property
+    def curved_on(self) -> int:
+        """Number of samples that a curvature is taken on; 0 for methods that have none."""
+        return self.reference if self.method in CURVED else 0
+
+    @property
+    def pairwise(self) -> bool:
+        """Whether the method scores pairs and has no feature of a single sample."""
+        return self.method in PAIRWISE
 
 
 class Teacher(BaseModel):
@@ -46,6 +78,7 @@ class Teacher(BaseModel):
     Args:
         decoder_fingerprint: SHA-256 of the checkpoint's content.
         engine: raised with every change of this package that changes a feature.
+        optimizer: SHA-256 of the optimiser state that `less` preconditions with; empty for other methods.
         spec: what the user chose.
     """
 
@@ -53,9 +86,16 @@ class Teacher(BaseModel):
 
     decoder_fingerprint: str
     engine: int = 1
+    optimizer: str = ""
     spec: TeacherSpec = TeacherSpec()
 
     @property
     def id(self) -> str:
         """The first 16 hex digits of SHA-256 over all of the above."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    @property
+    def features_id(self) -> str:
+        """The same over what a feature depends on: the cosine, the dot product and the damped Fisher share theirs."""
+        content = self.model_dump(exclude={"spec": _OUTSIDE_FEATURES})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

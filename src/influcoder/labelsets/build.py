@@ -1,15 +1,24 @@
 """From a plan to a label set, with the settings that a user gave."""
 
+import logging
+from pathlib import Path
+
 from influcoder.decoder import Decoder, load_decoder
+from influcoder.errors import SettingsError
+from influcoder.influence.adam import AdamState, load_state
+from influcoder.influence.batching import Batching
 from influcoder.influence.cache import FeatureCache
-from influcoder.influence.labeller import label_samples
+from influcoder.influence.labeller import Effort, label_samples
 from influcoder.influence.reliability import measure_reliability
 from influcoder.influence.teacher import Teacher, TeacherSpec
-from influcoder.labelsets.labelset import LabelSet, assemble
-from influcoder.labelsets.plan import Plan
+from influcoder.labelsets.labelset import LabelSet, assemble, assemble_pairs
+from influcoder.labelsets.pairwise import score_pairs
+from influcoder.labelsets.plan import REFERENCE, Plan
 from influcoder.samples import Corpus, Sample, read_corpus
-from influcoder.settings import Settings, SplitBudget
+from influcoder.settings import LabelSettings, Settings
 from influcoder.store import ObjectStore
+
+logger = logging.getLogger(__name__)
 
 
 def read_corpora(settings: Settings) -> tuple[Corpus, Corpus | None]:
@@ -19,25 +28,112 @@ def read_corpora(settings: Settings) -> tuple[Corpus, Corpus | None]:
 
 
 def build_label_set(settings: Settings, spec: TeacherSpec, plan: Plan, store: ObjectStore) -> LabelSet:
-    """Label what was planned; features that are cached under the same teacher are not computed again."""
+    """Label what was planned under the decoder in use now, and measure what the labels are worth.
+
+    Features that are cached under the same teacher are not computed again.
+
+    Raises:
+        SettingsError: the teacher's scores are imported, so nothing can be computed.
+    """
     decoder = decoder_for(settings, spec)
-    teacher = Teacher(decoder_fingerprint=decoder.fingerprint, spec=spec)
-    cache, labels = FeatureCache(store, teacher.id), settings.labels
-    probe = _probe(plan, labels.reliability)
-    reliability = measure_reliability(decoder, teacher, *probe, cache, labels.token_budget) if any(probe) else None
-    labelled = label_samples(decoder, teacher, plan.samples, cache, labels.token_budget, labels.shard_samples)
+    labels = label_plan(settings, decoder, spec, plan, store, measured=True)
+    if decoder.files_changed:
+        logger.warning(
+            "the files of decoder %s changed meanwhile: these labels are those of %s, as it was read at the start",
+            *(settings.decoder, decoder.fingerprint[:12]),
+        )
+    return labels
+
+
+def label_plan(
+    settings: Settings, decoder: Decoder, spec: TeacherSpec, plan: Plan, store: ObjectStore, measured: bool = False
+) -> LabelSet:
+    """Label what was planned under a decoder that is loaded already.
+
+    Args:
+        settings: effort, and the optimiser state for LESS.
+        decoder: the decoder.
+        spec: the teacher.
+        plan: the samples in role and split.
+        store: where features are kept.
+        measured: whether to measure what the labels are worth, on some of the same samples.
+    """
+    state = optimizer_state(settings, spec)
+    teacher = teacher_of(decoder, spec, state)
+    cache, effort = FeatureCache(store, teacher.features_id), effort_of(settings.labels)
+    if spec.pairwise:
+        return assemble_pairs(plan, teacher, decoder.uri, score_pairs(decoder, teacher, plan, cache))
+    roles, reliability = _probe(plan, settings.labels, spec), None
+    if measured and all(roles[:2]):
+        reliability = measure_reliability(decoder, teacher, *roles, cache, effort.batching, state)
+    labelled = label_samples(decoder, teacher, plan.samples, cache, effort, state)
     return assemble(plan, teacher, decoder.uri, labelled, reliability)
-
-
-def _probe(plan: Plan, budget: SplitBudget) -> tuple[list[Sample], list[Sample]]:
-    """Queries and candidates of the selection split; spot labels have none, their teacher was judged before."""
-    return _some(plan, "query", budget.queries), _some(plan, "candidate", budget.candidates)
-
-
-def _some(plan: Plan, role: str, count: int) -> list[Sample]:
-    return [entry.sample for entry in plan.entries if entry.split == "selection" and entry.role == role][:count]
 
 
 def decoder_for(settings: Settings, spec: TeacherSpec) -> Decoder:
     """The decoder in use now, loaded as a teacher wants it."""
     return load_decoder(settings.decoder, spec.dtype, spec.attention)
+
+
+def optimizer_state(settings: Settings, spec: TeacherSpec) -> AdamState | None:
+    """The optimiser state that LESS preconditions with; None for other teachers.
+
+    Raises:
+        SettingsError: the teacher is LESS and no state is named.
+        OptimizerStateError: the file is no optimiser state.
+    """
+    if spec.method != "less":
+        return None
+    if settings.labels.optimizer_state is None:
+        raise SettingsError(
+            "the teacher 'less' needs the state of Adam.",
+            "Set labels.optimizer_state to a file; make one with: influcoder warm-up --out adam.safetensors",
+        )
+    return load_state(Path(settings.labels.optimizer_state))
+
+
+def teacher_of(decoder: Decoder, spec: TeacherSpec, state: AdamState | None) -> Teacher:
+    """A specification bound to a decoder, and to an optimiser state where there is one."""
+    if spec.method == "imported":
+        raise SettingsError(
+            "labels of this teacher are imported, not computed.",
+            "Import fresh ones with: influcoder import-scores TABLE",
+        )
+    if state is not None:
+        state.check(decoder, spec)
+    return Teacher(decoder_fingerprint=decoder.fingerprint, optimizer=state.digest if state else "", spec=spec)
+
+
+def same_teacher(labels: LabelSet, spec: TeacherSpec) -> LabelSet:
+    """The labels, where they are of a teacher with this specification.
+
+    Raises:
+        SettingsError: they are of another kind, and say nothing about an encoder that was distilled from this one.
+    """
+    found = labels.identity.teacher.spec
+    if found != spec:
+        names = [name for name in TeacherSpec.model_fields if getattr(found, name) != getattr(spec, name)]
+        raise SettingsError(
+            f"label set {labels.id} is of another teacher than the encoder's labels: they differ in {', '.join(names)}."
+        )
+    return labels
+
+
+def effort_of(labels: LabelSettings) -> Effort:
+    """How much is worked on at once."""
+    return Effort(Batching(labels.token_budget, labels.workers), labels.shard_samples)
+
+
+def _probe(plan: Plan, labels: LabelSettings, spec: TeacherSpec) -> tuple[list[Sample], list[Sample], list[Sample]]:
+    """Queries, candidates and reference samples that the labels' worth is measured on."""
+    split = "selection" if any(entry.split == "selection" for entry in plan.entries) else "report"
+    reference = [e.sample for e in plan.entries if e.split == "train" and e.role in ("candidate", REFERENCE)]
+    return (
+        _some(plan, split, "query", labels.reliability.queries),
+        _some(plan, split, "candidate", labels.reliability.candidates),
+        reference[: spec.curved_on],
+    )
+
+
+def _some(plan: Plan, split: str, role: str, count: int) -> list[Sample]:
+    return [entry.sample for entry in plan.entries if entry.split == split and entry.role == role][:count]

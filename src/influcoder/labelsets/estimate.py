@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from influcoder.errors import SettingsError
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.labeller import label_samples
-from influcoder.influence.teacher import Teacher
 from influcoder.influence.tokens import tokenize
-from influcoder.labelsets.build import decoder_for, read_corpora
+from influcoder.labelsets.build import decoder_for, effort_of, optimizer_state, read_corpora, teacher_of
 from influcoder.labelsets.plan import Plan, plan_label_set
 from influcoder.samples import Sample
 from influcoder.settings import Settings
@@ -58,16 +58,19 @@ def estimate(settings: Settings, store: ObjectStore) -> Estimate:
     What the probe labels is kept, so a label set that is made afterwards does not pay for it again.
     """
     decoder, spec = decoder_for(settings, settings.teacher), settings.teacher
-    teacher = Teacher(decoder_fingerprint=decoder.fingerprint, spec=spec)
-    cache = FeatureCache(store, teacher.id)
+    if spec.pairwise:
+        raise SettingsError(f"there is no probe for the teacher {spec.method!r}.", "It scores whole splits at once.")
+    state = optimizer_state(settings, spec)
+    teacher, effort = teacher_of(decoder, spec, state), effort_of(settings.labels)
+    cache = FeatureCache(store, teacher.features_id)
     plan = _plan(settings)
     lengths = {sample.hash: tokenize(decoder.tokenizer, sample, spec.max_tokens) for sample in plan.samples}
     missing = _missing(plan, cache)
     warm, timed = _spread(missing, WARM_UP), _spread(missing[1:], PROBE)
-    label_samples(decoder, teacher, warm, cache, settings.labels.token_budget, settings.labels.shard_samples)
+    label_samples(decoder, teacher, warm, cache, effort, state)
     timed = [sample for sample in timed if sample.hash not in {other.hash for other in warm}]
     start = time.perf_counter()
-    label_samples(decoder, teacher, timed, cache, settings.labels.token_budget, settings.labels.shard_samples)
+    label_samples(decoder, teacher, timed, cache, effort, state)
     spent = time.perf_counter() - start
     left = _missing(plan, cache)
     return Estimate(
@@ -76,7 +79,7 @@ def estimate(settings: Settings, store: ObjectStore) -> Estimate:
         tokens=sum(len(lengths[sample.hash]) for sample in left),
         cut_share=float(np.mean([item.cut for item in lengths.values()])),
         tokens_per_second=sum(len(lengths[sample.hash]) for sample in timed) / spent if timed else float("nan"),
-        bytes_per_sample=spec.projection_dim * np.dtype(spec.storage).itemsize,
+        bytes_per_sample=spec.width * np.dtype(spec.storage).itemsize,
         fingerprint=decoder.fingerprint,
     )
 

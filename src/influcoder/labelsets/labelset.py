@@ -9,12 +9,16 @@ import pandas as pd
 
 from influcoder.influence.cache import FeatureTable
 from influcoder.influence.labeller import Labelled
+from influcoder.influence.pairs import PairScores
 from influcoder.influence.reliability import Reliability
 from influcoder.influence.scores import exact_influence
 from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.manifest import Identity, SampleRef, Source
-from influcoder.labelsets.plan import Entry, Plan
+from influcoder.labelsets.plan import REFERENCE, Entry, Plan
 from influcoder.samples import Sample
+
+# What the URI of a source begins with that is no corpus but a table of imported scores.
+SCORES = "scores:"
 
 
 @dataclass(frozen=True)
@@ -24,22 +28,36 @@ class Block:
     Args:
         queries: the queries.
         candidates: the candidates.
-        labels: exact influence, shape (queries, candidates); NaN for a sample against itself.
+        labels: exact influence, shape (queries, candidates); NaN for a sample against itself, and where a pair has
+            no label.
     """
 
     queries: Sequence[Sample]
     candidates: Sequence[Sample]
     labels: np.ndarray
 
+    @property
+    def is_square(self) -> bool:
+        """Whether each sample is a query that ranks all the others."""
+        return self.queries is self.candidates
+
+    def part(self, rows: Sequence[int], columns: Sequence[int]) -> "Block":
+        """Some queries against some candidates; a square where the same rows of a square are asked for twice."""
+        queries = [self.queries[row] for row in rows]
+        same = self.is_square and rows is columns
+        candidates = queries if same else [self.candidates[column] for column in columns]
+        return Block(queries, candidates, self.labels[np.ix_(rows, columns)])
+
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Samples with the features that a teacher gave them.
+    """Samples with what a teacher said of them: a feature of each, or scores of pairs.
 
     Args:
         identity: what the labels are.
         entries: the samples in role and split, in the order of the identity.
-        features: their features, in the same order.
+        features: their features, in the same order; None for a teacher that scores pairs.
+        scores: scores of pairs; None for a teacher that has features.
         decoder_uri: where the decoder was loaded from.
         quarantined: planned samples without a label, with the reason.
         reliability: what the labels are worth, None where it was not measured.
@@ -47,10 +65,11 @@ class LabelSet:
 
     identity: Identity
     entries: tuple[Entry, ...]
-    features: FeatureTable
+    features: FeatureTable | None
     decoder_uri: str
     quarantined: dict[str, str]
     reliability: Reliability | None = None
+    scores: PairScores | None = None
 
     @property
     def id(self) -> str:
@@ -59,8 +78,8 @@ class LabelSet:
 
     @property
     def splits(self) -> list[str]:
-        """The splits that hold samples."""
-        return list(dict.fromkeys(entry.split for entry in self.entries))
+        """The splits that hold queries."""
+        return list(dict.fromkeys(entry.split for entry in self.entries if entry.role == "query"))
 
     def block(self, split: str) -> Block:
         """Queries, candidates and labels of a split."""
@@ -69,28 +88,40 @@ class LabelSet:
 
     def square(self, split: str) -> Block:
         """All samples of a split against all others: features label the pairs of any two, whatever their roles."""
-        rows = [row for row, entry in enumerate(self.entries) if entry.split == split]
+        rows = [row for row, entry in enumerate(self.entries) if entry.split == split and entry.role != REFERENCE]
         labels = self._influence(rows, rows)
         np.fill_diagonal(labels, np.nan)
-        return Block(self._samples(rows), self._samples(rows), labels)
+        samples = self._samples(rows)
+        return Block(samples, samples, labels)
 
     def evidence(self, split: str) -> Block:
-        """What agreement is measured on: every pair that the features label and that the encoder is meant to rank.
+        """What agreement is measured on: every pair that is labelled and that the encoder is meant to rank.
 
         Where queries and candidates come from one corpus, the roles can be exchanged, and each sample is a query
         that ranks all the others: the same labels, several times the evidence. Else queries rank candidates.
         """
-        return self.square(split) if len(self.identity.sources) == 1 else self.block(split)
+        corpora = [source for source in self.identity.sources if not source.uri.startswith(SCORES)]
+        return self.square(split) if len(corpora) == 1 and self.exchangeable else self.block(split)
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether samples are labelled in both roles."""
+        return self.scores is None or self.scores.both_ways
+
+    def lessons(self) -> Block:
+        """What an encoder is distilled from: all labelled pairs of the train split."""
+        return self.square("train") if self.exchangeable else self.block("train")
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """Every labelled pair: columns `query`, `candidate` (hashes), `split`, `score`."""
+        """Every pair of a query and a candidate that is labelled: columns `query`, `candidate` (hashes), `split`,
+        `score`."""
         frames = [self._pairs(split) for split in self.splits]
         return pd.concat(frames, ignore_index=True)
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """A row for each sample: its fields, role, split, gradient norm, loss and share of cut tokens."""
+        """A row for each sample: its fields, role and split; with features also norm, loss and share of cut tokens."""
         rows = [
             {
                 **{name: getattr(entry.sample, name) for name in ("hash", "id", "context", "target", "text", "source")},
@@ -99,11 +130,13 @@ class LabelSet:
             }
             for entry in self.entries
         ]
+        if self.features is None:
+            return pd.DataFrame(rows)
         return pd.DataFrame(rows).assign(norm=self.features.norms, loss=self.features.losses, cut=self.features.cuts)
 
     def _pairs(self, split: str) -> pd.DataFrame:
-        block = self.block(split)
-        return pd.DataFrame(
+        block = self.block(split) if self.scores is None or not self.exchangeable else self.square(split)
+        frame = pd.DataFrame(
             {
                 "query": np.repeat([sample.hash for sample in block.queries], len(block.candidates)),
                 "candidate": np.tile([sample.hash for sample in block.candidates], len(block.queries)),
@@ -111,12 +144,24 @@ class LabelSet:
                 "score": block.labels.ravel().astype(np.float32),
             }
         )
+        # A feature that gives no number is an error, which the expectations name; a pair without a score is none.
+        return frame if self.scores is None else frame[frame["score"].notna()].reset_index(drop=True)
 
     def _samples(self, rows: list[int]) -> list[Sample]:
         return [self.entries[row].sample for row in rows]
 
     def _influence(self, queries: list[int], candidates: list[int]) -> np.ndarray:
-        return exact_influence(self.identity.teacher.spec, self.features.rows(queries), self.features.rows(candidates))
+        if self.scores is not None:
+            hashes = [[self.entries[row].sample.hash for row in rows] for rows in (queries, candidates)]
+            return self.scores.block(*hashes)
+        assert self.features is not None
+        roles = (self.features.rows(rows) for rows in (queries, candidates, self._reference))
+        return exact_influence(self.identity.teacher.spec, *roles)
+
+    @cached_property
+    def _reference(self) -> list[int]:
+        rows = [row for row, entry in enumerate(self.entries) if entry.split == "train" and entry.role != "query"]
+        return rows[: self.identity.teacher.spec.curved_on]
 
     def _rows(self, split: str, role: str) -> list[int]:
         return [row for row, entry in enumerate(self.entries) if entry.split == split and entry.role == role]
@@ -127,11 +172,20 @@ def assemble(
 ) -> LabelSet:
     """A label set of what was planned and could be labelled."""
     entries = tuple(entry for entry in plan.entries if entry.sample.hash not in labelled.quarantined)
-    identity = Identity(
+    identity = _identity(plan, teacher, entries)
+    return LabelSet(identity, entries, labelled.table, decoder_uri, labelled.quarantined, reliability)
+
+
+def assemble_pairs(plan: Plan, teacher: Teacher, decoder_uri: str, scores: PairScores) -> LabelSet:
+    """A label set of what was planned and scored pair by pair."""
+    return LabelSet(_identity(plan, teacher, plan.entries), plan.entries, None, decoder_uri, {}, None, scores)
+
+
+def _identity(plan: Plan, teacher: Teacher, entries: tuple[Entry, ...]) -> Identity:
+    return Identity(
         kind=plan.kind,
         teacher=teacher,
         samples=tuple(SampleRef(hash=e.sample.hash, role=e.role, split=e.split) for e in entries),
         sources=tuple(Source(uri=uri, digest=digest) for uri, digest in plan.sources),
         parent=plan.parent,
     )
-    return LabelSet(identity, entries, labelled.table, decoder_uri, labelled.quarantined, reliability)

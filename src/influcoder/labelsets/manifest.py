@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from influcoder.influence.reliability import Reliability
 from influcoder.influence.teacher import Teacher
 
+SCHEMA = 2
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "pyarrow", "influcoder")
 
 
@@ -42,7 +43,7 @@ class FileRef(_Record):
 class Identity(_Record):
     """What decides about every label; the id is the hash of this."""
 
-    schema_version: int = 1
+    schema_version: int = SCHEMA
     kind: str
     teacher: Teacher
     samples: tuple[SampleRef, ...]
@@ -63,8 +64,8 @@ class Manifest(_Record):
         decoder_uri: where the decoder was loaded from; its content is bound by the teacher.
         files: every other object of the label set.
         quarantined: samples that were planned and have no label, with the reason.
-        cut_share: share of the samples' tokens that the length limit cut away.
-        reliability: projection fidelity and ceiling of the teacher; None for spot labels.
+        cut_share: share of the samples' tokens that the length limit cut away; None where it is not known.
+        reliability: projection fidelity and ceiling of the teacher; None for one that scores pairs.
         code_commit: commit of this project that did the work.
         libraries: versions that did the work.
         created: UTC time, ISO 8601.
@@ -74,7 +75,7 @@ class Manifest(_Record):
     decoder_uri: str
     files: dict[str, FileRef]
     quarantined: dict[str, str]
-    cut_share: float
+    cut_share: float | None
     reliability: Reliability | None = None
     code_commit: str
     libraries: dict[str, str]

@@ -10,6 +10,8 @@ from influcoder.samples.splits import in_split
 from influcoder.settings import LabelBudget, SplitBudget
 
 ROLES = ("query", "candidate")
+# Samples of the train split that a curvature is taken on where nothing of that split is labelled otherwise.
+REFERENCE = "reference"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def plan_label_set(
     Raises:
         SampleError: a corpus holds too few samples for the budget.
     """
+    # What a curvature was taken on is of the train split, and free to be trained on.
+    report = [entry for entry in report if entry.role != REFERENCE]
     draw = _Draw(seed, taken=(entry.sample for entry in report))
     entries = list(report)
     for split in SPLITS:
@@ -71,10 +75,32 @@ def plan_label_set(
     return Plan("training", tuple(entries), _sources(candidates, queries), parent)
 
 
-def plan_spot(candidates: Corpus, queries: Corpus | None, budget: SplitBudget, seed: int) -> Plan:
-    """Draw spot samples, all from the report split, which no encoder is ever trained or selected on."""
+def plan_spot(
+    candidates: Corpus, queries: Corpus | None, budget: SplitBudget, seed: int, reference: int = 0, of: int = 0
+) -> Plan:
+    """Draw spot samples, all from the report split, which no encoder is ever trained or selected on.
+
+    Args:
+        candidates: the pool.
+        queries: what queries are drawn from; the pool itself unless given.
+        budget: how many of each.
+        seed: seed of the draw, another one for each check.
+        reference: how many samples of the train split the teacher's curvature is taken on.
+        of: seed of the draw of training labels, so that the same samples serve here as there.
+    Raises:
+        SampleError: a corpus holds too few samples for the budget.
+    """
     entries = _Draw(seed).entries(candidates, queries or candidates, "report", budget)
-    return Plan("spot", tuple(entries), _sources(candidates, queries))
+    curvature = _Draw(of).some(candidates, "train", REFERENCE, reference)
+    return Plan("spot", (*entries, *curvature), _sources(candidates, queries))
+
+
+def plan_pairs(output: Sample, candidates: Sequence[Sample], pool: Corpus, seed: int, reference: int) -> Plan:
+    """One output as a query against chosen candidates; reference samples for a curvature as for spot labels."""
+    others = [sample for sample in candidates if sample.hash != output.hash]
+    entries = [Entry(output, "query", "report"), *(Entry(sample, "candidate", "report") for sample in others)]
+    curvature = _Draw(seed, taken=(output, *others)).some(pool, "train", REFERENCE, reference)
+    return Plan("spot", (*entries, *curvature), _sources(pool, None))
 
 
 class _Draw:
@@ -84,11 +110,11 @@ class _Draw:
 
     def entries(self, candidates: Corpus, queries: Corpus, split: str, budget: SplitBudget) -> list[Entry]:
         return [
-            *self._some(queries, split, "query", budget.queries),
-            *self._some(candidates, split, "candidate", budget.candidates),
+            *self.some(queries, split, "query", budget.queries),
+            *self.some(candidates, split, "candidate", budget.candidates),
         ]
 
-    def _some(self, corpus: Corpus, split: str, role: str, count: int) -> list[Entry]:
+    def some(self, corpus: Corpus, split: str, role: str, count: int) -> list[Entry]:
         pool = sorted(in_split(corpus.samples, split), key=self._priority)
         drawn: list[Entry] = []
         for sample in pool:

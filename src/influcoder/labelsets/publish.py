@@ -10,14 +10,17 @@ from pydantic import ValidationError
 from safetensors.numpy import load, save
 
 from influcoder.errors import AlreadyExistsError, ChangedMeanwhileError, IntegrityError
-from influcoder.influence.cache import FeatureTable
+from influcoder.influence.cache import FeatureTable, Gathering
+from influcoder.influence.pairs import PairScores
 from influcoder.labelsets.labelset import LabelSet
-from influcoder.labelsets.manifest import FileRef, Manifest, library_versions
+from influcoder.labelsets.manifest import SCHEMA, FileRef, Manifest, library_versions
 from influcoder.labelsets.plan import Entry
 from influcoder.provenance import code_commit, now
 from influcoder.samples import Sample
 from influcoder.store import ObjectStore, sha256
 
+SAMPLES, SCORES, FEATURES = "samples.parquet", "scores.parquet", "features"
+_FILE_BYTES = 32 * 2**20
 _LATEST = "labelsets/latest.json"
 _SWAP_ATTEMPTS = 8
 
@@ -42,7 +45,7 @@ def publish(store: ObjectStore, label_set: LabelSet, docs: Mapping[str, bytes]) 
             decoder_uri=label_set.decoder_uri,
             files=files,
             quarantined=label_set.quarantined,
-            cut_share=float(label_set.features.cuts.mean()),
+            cut_share=None if label_set.features is None else float(label_set.features.cuts.mean()),
             reliability=label_set.reliability,
             code_commit=code_commit(),
             libraries=library_versions(),
@@ -71,6 +74,11 @@ def load_manifest(store: ObjectStore, label_set_id: str) -> Manifest:
         manifest = Manifest.model_validate_json(store.get(key))
     except ValidationError as error:
         raise IntegrityError(f"{store.uri(key)} is no manifest.", "Restore it from a backup.") from error
+    if manifest.identity.schema_version != SCHEMA:
+        raise IntegrityError(
+            f"label set {label_set_id} has version {manifest.identity.schema_version} of the format, not {SCHEMA}.",
+            "Label again with this version of influcoder, or read it with the one that wrote it.",
+        )
     if manifest.id != label_set_id:
         raise IntegrityError(f"{store.uri(key)} was changed: it says what {manifest.id} would stand for.")
     return manifest
@@ -83,17 +91,39 @@ def load_label_set(store: ObjectStore, label_set_id: str) -> LabelSet:
         IntegrityError: something is missing, cut off or changed.
     """
     manifest = load_manifest(store, label_set_id)
-    frame = pd.read_parquet(io.BytesIO(_read(store, manifest, "samples.parquet")))
-    vectors = load(_read(store, manifest, "features.safetensors"))["vectors"]
+    frame = pd.read_parquet(io.BytesIO(_read(store, manifest, SAMPLES)))
     entries = tuple(_entry(row) for row in frame.to_dict("records"))
     if [(e.sample.hash, e.role, e.split) for e in entries] != [
         (ref.hash, ref.role, ref.split) for ref in manifest.identity.samples
     ]:
         raise IntegrityError(f"label set {label_set_id}: its texts are not the ones its manifest names.")
-    columns = (frame[name].to_numpy(np.float32) for name in ("norm", "loss", "cut"))
-    features = FeatureTable(tuple(frame["hash"]), vectors, *columns)
-    parts = (manifest.identity, entries, features, manifest.decoder_uri, manifest.quarantined, manifest.reliability)
-    return LabelSet(*parts)
+    pairwise = manifest.identity.teacher.spec.pairwise
+    return LabelSet(
+        manifest.identity,
+        entries,
+        None if pairwise else _features(store, manifest, frame),
+        manifest.decoder_uri,
+        manifest.quarantined,
+        manifest.reliability,
+        _scores(store, manifest) if pairwise else None,
+    )
+
+
+def _features(store: ObjectStore, manifest: Manifest, frame: pd.DataFrame) -> FeatureTable:
+    hashes = tuple(frame["hash"])
+    columns = [frame[name].to_numpy(np.float32) for name in ("norm", "loss", "cut")]
+    gathering, start = Gathering(hashes), 0
+    for name in sorted(name for name in manifest.files if name.startswith(FEATURES)):
+        vectors = load(_read(store, manifest, name))["vectors"]
+        part = slice(start, start + len(vectors))
+        gathering.add(FeatureTable(hashes[part], vectors, *(column[part] for column in columns)))
+        start += len(vectors)
+    return gathering.table()
+
+
+def _scores(store: ObjectStore, manifest: Manifest) -> PairScores:
+    frame = pd.read_parquet(io.BytesIO(_read(store, manifest, SCORES)))
+    return PairScores.of(list(frame["query"]), list(frame["candidate"]), frame["score"].to_numpy())
 
 
 def latest(store: ObjectStore) -> str | None:
@@ -115,15 +145,21 @@ def _folder(label_set_id: str) -> str:
 
 
 def _write(store: ObjectStore, folder: str, label_set: LabelSet) -> Iterator[tuple[str, FileRef]]:
-    contents = {
-        "samples.parquet": _parquet(label_set.samples),
-        "scores.parquet": _parquet(label_set.pairs),
-        "features.safetensors": save({"vectors": label_set.features.vectors}),
-    }
-    for name, data in contents.items():
+    for name, data in _contents(label_set):
         # Two runs may label the same samples with other last bits; neither may write under the other's name.
         store.put(f"{folder}/{sha256(data)}/{name}", data)
         yield name, FileRef(sha256=sha256(data), bytes=len(data))
+
+
+def _contents(label_set: LabelSet) -> Iterator[tuple[str, bytes]]:
+    yield SAMPLES, _parquet(label_set.samples)
+    yield SCORES, _parquet(label_set.pairs)
+    if label_set.features is None:
+        return
+    vectors = label_set.features.vectors
+    size = max(1, _FILE_BYTES // max(1, vectors.shape[1] * vectors.dtype.itemsize))
+    for number, start in enumerate(range(0, len(vectors), size)):
+        yield f"{FEATURES}-{number:06d}.safetensors", save({"vectors": vectors[start : start + size]})
 
 
 def _read(store: ObjectStore, manifest: Manifest, name: str) -> bytes:

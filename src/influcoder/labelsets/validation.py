@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from influcoder.errors import ValidationFailedError
+from influcoder.influence.teacher import COSINES
 from influcoder.labelsets.labelset import LabelSet
+from influcoder.labelsets.plan import REFERENCE, ROLES
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
@@ -73,18 +75,21 @@ def validate(label_set: LabelSet, strict: bool = True) -> Validation:
 def samples_table(label_set: LabelSet) -> pd.DataFrame:
     """A row for each sample, with what the expectations need: the text as an encoder sees it, the norm's deviation."""
     frame = label_set.samples
-    logs = np.log(np.maximum(frame["norm"].to_numpy(np.float64), 1e-30))
-    centre = np.median(logs)
-    spread = 1.4826 * np.median(np.abs(logs - centre))
-    return frame.assign(
-        view=frame["text"].str.lower().str.split().str.join(" "),
-        norm_deviation=(logs - centre) / max(spread, 1e-3),
-    ).drop(columns=["context", "text"])
+    frame = frame.assign(view=frame["text"].str.lower().str.split().str.join(" "))
+    if label_set.features is not None:
+        logs = np.log(np.maximum(frame["norm"].to_numpy(np.float64), 1e-30))
+        centre = np.median(logs)
+        spread = 1.4826 * np.median(np.abs(logs - centre))
+        frame = frame.assign(norm_deviation=(logs - centre) / max(spread, 1e-3))
+    return frame.drop(columns=["context", "text"])
 
 
 def rows_table(label_set: LabelSet) -> pd.DataFrame:
-    """A row for each query: the spread of its scores over the candidates."""
-    spread = label_set.pairs.groupby(["query", "split"], sort=False)["score"].agg(lambda s: float(np.ptp(s)))
+    """A row for each query: the spread of its scores over the candidates, relative where scores are no cosines."""
+    scores = label_set.pairs.groupby(["query", "split"], sort=False)["score"]
+    spread = scores.agg(lambda s: float(np.ptp(s)))
+    if label_set.identity.teacher.spec.method not in COSINES:
+        spread = spread / scores.agg(lambda s: float(np.abs(s).max()) or 1.0)
     return spread.rename("spread").reset_index()
 
 
@@ -96,10 +101,19 @@ def _samples_suite(label_set: LabelSet) -> list[Any]:
         expect.ExpectColumnValuesToBeUnique(column="hash"),
         # One text in two splits would be leakage; in two roles, a pair of a sample with itself.
         expect.ExpectColumnValuesToBeUnique(column="view"),
-        expect.ExpectColumnValuesToBeInSet(column="role", value_set=["query", "candidate"]),
+        expect.ExpectColumnValuesToBeInSet(column="role", value_set=[*ROLES, REFERENCE]),
         expect.ExpectColumnValuesToBeInSet(column="split", value_set=["train", "selection", "report"]),
         expect.ExpectColumnValueLengthsToBeBetween(column="target", min_value=1),
-        *[_no_null(name) for name in ("hash", "id", "role", "split", "target", "norm", "loss", "cut")],
+        *[_no_null(name) for name in ("hash", "id", "role", "split", "target")],
+        *(_feature_expectations() if label_set.features is not None else []),
+    ]
+
+
+def _feature_expectations() -> list[Any]:
+    from great_expectations import expectations as expect
+
+    return [
+        *[_no_null(name) for name in ("norm", "loss", "cut")],
         expect.ExpectColumnValuesToBeBetween(column="norm", min_value=0, strict_min=True),
         expect.ExpectColumnValuesToBeBetween(
             column="norm_deviation", min_value=-OUTLIER_DEVIATIONS, max_value=OUTLIER_DEVIATIONS
@@ -120,7 +134,7 @@ def _pairs_suite(label_set: LabelSet) -> list[Any]:
         expect.ExpectCompoundColumnsToBeUnique(column_list=["query", "candidate"]),
         *[_no_null(name) for name in ("query", "candidate", "split", "score")],
         *_score_range(label_set.identity.teacher.spec.method),
-        expect.ExpectTableRowCountToEqual(value=_pair_count(label_set)),
+        *([] if label_set.features is None else [expect.ExpectTableRowCountToEqual(value=_pair_count(label_set))]),
     ]
 
 
@@ -128,7 +142,7 @@ def _score_range(method: str) -> list[Any]:
     from great_expectations import expectations as expect
 
     # A dot product has no bounds, but it is a number.
-    most = 1.0 if method == "gradient-cosine" else float(np.finfo(np.float32).max)
+    most = 1.0 if method in COSINES else float(np.finfo(np.float32).max)
     return [expect.ExpectColumnValuesToBeBetween(column="score", min_value=-most, max_value=most)]
 
 
@@ -149,7 +163,7 @@ def _pair_count(label_set: LabelSet) -> int:
     counts = {
         (split, role): sum(ref.split == split and ref.role == role for ref in refs)
         for split in label_set.splits
-        for role in ("query", "candidate")
+        for role in ROLES
     }
     return sum(counts[split, "query"] * counts[split, "candidate"] for split in label_set.splits)
 

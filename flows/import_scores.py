@@ -1,0 +1,44 @@
+"""A table of scores that somebody else computed → Great Expectations → a label set version in S3."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.label import gate, keep, report
+from flows.steps import step
+from influcoder.labelsets import LabelSet
+from influcoder.labelsets.build import decoder_for, read_corpora
+from influcoder.labelsets.imported import import_scores as imported
+from influcoder.labelsets.imported import read_scores
+from influcoder.settings import Settings, load_settings
+from influcoder.store import ObjectStore
+
+
+@flow(name="import-scores", log_prints=True)
+def import_scores(
+    table: str, origin: str = "", spot: bool = False, decoder: str | None = None, corpus: str | None = None
+) -> str:
+    """Publish imported scores as a label set and return its id.
+
+    Args:
+        table: a .parquet, .csv or .jsonl file with the columns query, candidate and score.
+        origin: what computed the scores, such as `bergson 2.5.1`.
+        spot: whether they are spot labels for a check, rather than labels to train from.
+        decoder: the decoder that they speak for; from the settings unless given.
+        corpus: the pool that the candidates are from; from the settings unless given.
+    """
+    settings = load_settings(decoder=decoder, corpus=corpus)
+    store = ObjectStore(settings.store)
+    label_set = read(settings, Path(table), origin, "spot" if spot else "training")
+    validation = gate(label_set, settings.labels.strict)
+    manifest = keep(store, label_set, validation)
+    report(store, manifest, validation)
+    return manifest.id
+
+
+@step("read scores")
+def read(settings: Settings, table: Path, origin: str, kind: str) -> LabelSet:
+    """Match the scores with their samples, under the decoder as it is now."""
+    file, corpora = read_scores(table), read_corpora(settings)
+    decoder = decoder_for(settings, settings.teacher)
+    return imported(file, *corpora, {"fingerprint": decoder.fingerprint, "uri": decoder.uri}, origin, kind)
