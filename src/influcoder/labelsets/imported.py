@@ -56,8 +56,8 @@ def read_scores(path: Path) -> ScoreFile:
     bad = np.flatnonzero(~np.isfinite(scores.to_numpy(float)))
     if len(bad):
         raise ScoreTableError(
-            f"{path}: row {bad[0] + 1} has the score {frame['score'].iloc[bad[0]]!r}, and {len(bad)} rows in all have "
-            "none that is a number.",
+            f"{path}: row {bad[0] + 1} has the score {str(frame['score'].iloc[bad[0]])!r}; {len(bad)} of {len(frame)} "
+            "scores are no numbers.",
             "Leave out pairs that have no score.",
         )
     return ScoreFile(path, sha256(data), frame.assign(score=scores))

@@ -1,0 +1,143 @@
+"""Teachers beyond the default through the whole loop: imported scores, LESS, a damped Fisher."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from influcoder.influence.gradients import extract_features
+from influcoder.influence.teacher import TeacherSpec
+from influcoder.influence.tokens import tokenize
+from influcoder.labelsets import load_label_set
+from influcoder.labelsets.publish import load_manifest
+from influcoder.samples import read_corpus
+from influcoder.settings import load_settings
+from influcoder.store import ObjectStore
+
+SPEC = TeacherSpec(max_tokens=96, projection_dim=1024)
+
+
+@pytest.fixture
+def environment(stack, request, monkeypatch):
+    """A prefix and a registered model of the test's own, on the servers that all tests share."""
+    name = request.node.name.replace("_", "-")
+    monkeypatch.setenv("INFLUCODER_STORE__PREFIX", f"tests/{name}")
+    monkeypatch.setenv("INFLUCODER_MLFLOW__MODEL", name)
+    return monkeypatch
+
+
+def run(script, *arguments):
+    """Run flows in a process of their own, as the command line does; what they print last is their result."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(command, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+IMPORTED = """
+import json, sys
+from flows.check import check
+from flows.import_scores import import_scores
+from flows.label import label
+from flows.promote import promote
+from flows.retrain import retrain
+from flows.train import train
+from influcoder.errors import SettingsError
+
+scores, noise = sys.argv[1:]
+labels = import_scores(scores, "a table of ours")
+version = train(labels)
+promoted = promote(version)
+spot = import_scores(scores, "a table of ours", spot=True)
+agrees = check(spot=spot)
+other = import_scores(noise, "a table of ours", spot=True)
+drifts = check(spot=other)
+try:
+    check()
+except SettingsError as error:
+    refused = str(error)
+print(json.dumps(dict(labels=labels, promoted=promoted, spot=spot, agrees=agrees, drifts=drifts, refused=refused,
+                      retrained=retrain(drifts))))
+"""
+
+
+def test_imported_scores_go_through_the_whole_loop(environment, tiny_decoder, corpus_file, tmp_path):
+    samples = read_corpus(str(corpus_file)).samples
+    tokens = [tokenize(tiny_decoder.tokenizer, sample, SPEC.max_tokens) for sample in samples]
+    rows = np.concatenate([extract_features(tiny_decoder, SPEC, [item]).vectors for item in tokens])
+    queries, candidates = range(0, len(samples), 3), [i for i in range(len(samples)) if i % 3]
+    frame = pd.DataFrame(
+        [
+            {"query": samples[i].id, "candidate": samples[j].id, "score": 1e-4 * float(rows[i] @ rows[j])}
+            for i in queries
+            for j in candidates
+        ]
+    )
+    noise = np.random.default_rng(0).permutation(frame["score"])
+    frame.to_parquet(tmp_path / "scores.parquet")
+    frame.assign(score=noise).to_csv(tmp_path / "noise.csv", index=False)
+    found = run(IMPORTED, tmp_path / "scores.parquet", tmp_path / "noise.csv")
+    store = ObjectStore(load_settings().store)
+    labels = load_label_set(store, found["labels"])
+    assert labels.features is None
+    assert labels.identity.teacher.decoder_fingerprint == tiny_decoder.fingerprint
+    block, place = labels.block("train"), {sample.hash: row for row, sample in enumerate(samples)}
+    expected = [[1e-4 * rows[place[q.hash]] @ rows[place[c.hash]] for c in block.candidates] for q in block.queries]
+    np.testing.assert_allclose(block.labels, expected, rtol=1e-4, atol=1e-9)
+    assert found["promoted"], "an encoder that was distilled from scores alone beats the untrained one"
+    agrees, drifts = (json.loads(store.get(f"checks/{found[name]}/check.json")) for name in ("agrees", "drifts"))
+    assert agrees["judgement"]["verdict"] in ("ok", "warn")
+    assert agrees["spot_label_set"] == found["spot"]
+    assert drifts["judgement"]["verdict"] == "drift"
+    assert "import-scores" in found["refused"], "fresh labels of an imported teacher can't be bought"
+    assert found["retrained"] is False
+
+
+COMPUTED = """
+import json, os, sys
+from pathlib import Path
+from flows.check import check
+from flows.label import label
+from flows.promote import promote
+from flows.train import train
+
+labels = label()
+version = train(labels)
+print(json.dumps(dict(labels=labels, version=version, check=check(encoder=version))))
+"""
+WARM_UP = """
+import json, sys
+from pathlib import Path
+from influcoder.cli.warm import warm_up
+print(json.dumps(str(warm_up(Path(sys.argv[1]), 20, 4, None, None))))
+"""
+
+
+@pytest.mark.parametrize("method", ["less", "fisher"])
+def test_another_teacher_goes_through_the_loop(environment, method, corpus_file, tmp_path):
+    environment.setenv("INFLUCODER_TEACHER__METHOD", method)
+    environment.setenv("INFLUCODER_TEACHER__REFERENCE", "30")
+    environment.setenv("INFLUCODER_ENCODER__EPOCHS", "1")
+    if method == "less":
+        environment.setenv("INFLUCODER_LABELS__OPTIMIZER_STATE", run(WARM_UP, tmp_path / "adam.safetensors"))
+    found = run(COMPUTED)
+    store = ObjectStore(load_settings().store)
+    manifest = load_manifest(store, found["labels"])
+    assert manifest.identity.teacher.spec.method == method
+    assert bool(manifest.identity.teacher.optimizer) == (method == "less")
+    assert 0 < manifest.reliability.ceiling <= 1
+    check = json.loads(store.get(f"checks/{found['check']}/check.json"))
+    spot = load_label_set(store, check["spot_label_set"])
+    assert load_manifest(store, spot.id).reliability is not None
+    reference = [entry for entry in spot.entries if entry.role == "reference"]
+    assert len(reference) == (30 if method == "fisher" else 0)
+    assert all(entry.split == "train" for entry in reference)
+    assert {entry.split for entry in spot.entries if entry.role != "reference"} == {"report"}
+    assert np.isfinite(check["figures"]["rho"]["value"])
+    if method == "less":
+        report = load_label_set(store, found["labels"]).evidence("report")
+        np.testing.assert_array_less(1e-3, np.nanmax(np.abs(report.labels - report.labels.T)))
