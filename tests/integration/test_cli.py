@@ -34,7 +34,19 @@ def environment(stack):
 
 def test_every_command_has_help_with_an_example(tmp_path):
     listing = run("--help", cwd=tmp_path).stdout
-    for name in ("up", "demo", "label", "train", "promote", "check", "retrain", "attribute", "status"):
+    for name in (
+        "up",
+        "demo",
+        "label",
+        "import-scores",
+        "warm-up",
+        "train",
+        "promote",
+        "check",
+        "retrain",
+        "attribute",
+        "status",
+    ):
         assert name in listing
         assert "Example" in run(name, "--help", cwd=tmp_path).stdout
 
