@@ -19,6 +19,10 @@ class SettingsError(InflucoderError):
     """A setting is missing or contradicts another one."""
 
 
+class MissingPackageError(InflucoderError):
+    """An optional package is not installed."""
+
+
 class SampleError(InflucoderError):
     """A corpus can't be read, or holds samples that can't be used."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from influcoder.decoder import Decoder, linear_names
-from influcoder.errors import DecoderError
+from influcoder.errors import MissingPackageError
 from influcoder.influence.adam import AdamState, Moments
 from influcoder.influence.gradients import lora_a, padded, sample_losses
 from influcoder.influence.teacher import TeacherSpec
@@ -39,7 +39,7 @@ def warm_up(
         learning_rate: AdamW's, constant.
         seed: seed of the draw.
     Raises:
-        DecoderError: peft is not installed.
+        MissingPackageError: peft is not installed.
     """
     adapted, layers = _adapted(decoder, spec)
     optimizer = torch.optim.AdamW([layer.lora_B["w"].weight for layer in layers.values()], lr=learning_rate)
@@ -64,7 +64,7 @@ def _adapted(decoder: Decoder, spec: TeacherSpec) -> tuple[torch.nn.Module, dict
     try:
         import peft
     except ImportError as error:
-        raise DecoderError("a warm-up needs peft.", "Install it: pip install 'influcoder[less]'") from error
+        raise MissingPackageError("a warm-up needs peft.", "Install it: pip install 'influcoder[less]'") from error
     names = list(linear_names(decoder.model, spec.last_layers))
     config = peft.LoraConfig(r=spec.rank, lora_alpha=spec.rank, lora_dropout=0.0, target_modules=names)
     adapted = peft.get_peft_model(decoder.twin().model, config, adapter_name="w")
