@@ -1,9 +1,12 @@
 """From a plan to a label set, with the settings that a user gave."""
 
+from dataclasses import replace
+
 from influcoder.decoder import Decoder, load_decoder
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.labeller import label_samples
 from influcoder.influence.reliability import measure_reliability
+from influcoder.influence.remote import Order, label_on_ray
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets.labelset import LabelSet, assemble
 from influcoder.labelsets.plan import Plan
@@ -25,7 +28,12 @@ def build_label_set(settings: Settings, spec: TeacherSpec, plan: Plan, store: Ob
     cache, labels = FeatureCache(store, teacher.id), settings.labels
     probe = _probe(plan, labels.reliability)
     reliability = measure_reliability(decoder, teacher, *probe, cache, labels.token_budget) if any(probe) else None
-    labelled = label_samples(decoder, teacher, plan.samples, cache, labels.token_budget, labels.shard_samples)
+    quarantined: dict[str, str] = {}
+    if labels.engine == "ray":
+        quarantined = label_on_ray(Order(settings.decoder, teacher, settings.store, labels), plan.samples).quarantined
+    samples = [sample for sample in plan.samples if sample.hash not in quarantined]
+    labelled = label_samples(decoder, teacher, samples, cache, labels.token_budget, labels.shard_samples)
+    labelled = replace(labelled, quarantined=quarantined | labelled.quarantined)
     return assemble(plan, teacher, decoder.uri, labelled, reliability)
 
 
