@@ -30,6 +30,8 @@ from influcoder.store import ObjectStore
 
 # Features are compared beyond what half precision would keep.
 SPEC = TeacherSpec(rank=4, projection_dim=512, max_tokens=64, storage="float32")
+# Ray takes 127.0.0.1 for the machine's outer address; these two stay inside.
+HEAD, SECOND = {"node_ip_address": "127.0.0.2"}, {"node_ip_address": "127.0.0.3"}
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 1024**2, "include_dashboard": False}
 BUDGET = {
     "train": {"queries": 10, "candidates": 30},
@@ -44,7 +46,8 @@ def cluster(stack):
     folder = tempfile.mkdtemp(prefix="ray-")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        running = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": folder})
+        patch.setenv("RAY_TMPDIR", folder)
+        running = Cluster(initialize_head=True, head_node_args=NODE | HEAD)
         yield running
         running.shutdown()
     shutil.rmtree(folder)
@@ -52,7 +55,7 @@ def cluster(stack):
 
 @pytest.fixture(scope="module")
 def two_nodes(cluster):
-    cluster.add_node(**NODE)
+    cluster.add_node(**NODE | SECOND)
     ray.init(address=cluster.address, log_to_driver=False)
     yield cluster
     ray.shutdown()
