@@ -26,6 +26,7 @@ from influcoder.store import ObjectStore
 
 logger = logging.getLogger(__name__)
 ATTEMPTS = 5
+PATIENCE_SECONDS = 60.0
 # What Ray is given at once: more than the slots of most clusters, and little enough for the driver to hold.
 IN_FLIGHT = 1024
 _SAME_EVERYWHERE = "Every node needs the same environment: influcoder, Ray and Python in the same versions."
@@ -114,7 +115,10 @@ def _results(ray: Any, order: Order, shards: Sequence[list[Sample]]) -> Iterator
             while waiting and len(running) < IN_FLIGHT:
                 shard, losses = waiting.pop()
                 running[task.remote(order, shard, losses)] = (shard, losses)
-            done, _ = ray.wait(list(running), num_returns=1)
+            done, _ = ray.wait(list(running), num_returns=1, timeout=PATIENCE_SECONDS)
+            if not done:
+                _say_what_is_free(ray, order.labels)
+                continue
             shard, losses = running.pop(done[0])
             outcome = _outcome(ray, done[0], len(shard), losses + 1)
             if outcome is None:
@@ -128,17 +132,14 @@ def _results(ray: Any, order: Order, shards: Sequence[list[Sample]]) -> Iterator
 
 def _outcome(ray: Any, reference: Any, samples: int, attempts: int) -> Outcome | None:
     """What a task gave; None where its worker was lost and the shard is to be begun again."""
-    lost = (
-        *(ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError),
-        *(ray.exceptions.ObjectLostError, ray.exceptions.LocalRayletDiedError),
-    )
+    kinds = ray.exceptions
     try:
         return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
+    except kinds.RayTaskError as error:
         if isinstance(error.cause, InflucoderError):
             raise error.cause from None
         raise
-    except lost as error:
+    except (kinds.WorkerCrashedError, kinds.NodeDiedError, kinds.OutOfMemoryError, kinds.ObjectLostError) as error:
         if attempts == ATTEMPTS:
             raise ServiceError(
                 f"a shard of {samples} samples lost its worker {attempts} times: {first_line(error)}.",
@@ -146,8 +147,17 @@ def _outcome(ray: Any, reference: Any, samples: int, attempts: int) -> Outcome |
             ) from error
         logger.warning("a worker was lost: its shard of %d samples is begun again", samples)
         return None
-    except ray.exceptions.RayError as error:
+    except kinds.RayError as error:
         raise ServiceError(f"the Ray cluster can't run a task: {first_line(error)}.", _SAME_EVERYWHERE) from error
+
+
+def _say_what_is_free(ray: Any, labels: LabelSettings) -> None:
+    """A cluster may be about to grow, so that nothing fits is no error; but nobody should have to guess."""
+    free = {name: amount for name, amount in ray.available_resources().items() if name in ("CPU", "GPU")}
+    logger.info(
+        "no shard ended in %.0f s; a task takes %g CPUs and %g GPUs, and the cluster has %s free",
+        *(PATIENCE_SECONDS, labels.ray_cpus, labels.ray_gpus, free or "none"),
+    )
 
 
 def label_shard(order: Order, shard: Sequence[Sample], losses: int) -> Outcome:
