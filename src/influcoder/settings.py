@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -69,6 +69,10 @@ class LabelSettings(_Section):
         optimizer_state: file of Adam's moments that the teacher `less` preconditions with, see `influcoder warm-up`.
         strict: whether a label set that breaks an expectation is refused.
         seed: seed of the draw.
+        engine: `local`, or `ray` for the workers of a Ray cluster that is running already; labels are the same.
+        ray_address: its address, `HOST:PORT`, or `auto` for the cluster that this machine is a node of.
+        ray_cpus: CPUs that one task takes, and threads that it computes with.
+        ray_gpus: GPUs that one task takes; 0 keeps the decoder on CPUs, a half puts two on one GPU.
     """
 
     budget: LabelBudget = LabelBudget()
@@ -80,6 +84,10 @@ class LabelSettings(_Section):
     optimizer_state: str | None = None
     strict: bool = True
     seed: int = 0
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str = "auto"
+    ray_cpus: float = Field(1.0, gt=0)
+    ray_gpus: float = Field(0.0, ge=0)
 
 
 class EncoderSettings(_Section):

@@ -16,6 +16,7 @@ from influcoder.influence.teacher import Teacher
 from influcoder.influence.tokens import Tokens, tokenize
 from influcoder.progress import progress
 from influcoder.samples import Sample
+from influcoder.settings import LabelSettings
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,11 @@ class Effort:
 
     batching: Batching
     shard_samples: int
+
+    @staticmethod
+    def of(labels: LabelSettings) -> "Effort":
+        """As the settings say."""
+        return Effort(Batching(labels.token_budget, labels.workers), labels.shard_samples)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """From a plan to a label set, with the settings that a user gave."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from influcoder.decoder import Decoder, load_decoder
 from influcoder.errors import SettingsError
 from influcoder.influence.adam import AdamState, load_state
-from influcoder.influence.batching import Batching
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.labeller import Effort, label_samples
 from influcoder.influence.reliability import measure_reliability
+from influcoder.influence.remote import Order, label_on_ray
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets.labelset import LabelSet, assemble, assemble_pairs
 from influcoder.labelsets.pairwise import score_pairs
@@ -60,13 +61,19 @@ def label_plan(
     """
     state = optimizer_state(settings, spec)
     teacher = teacher_of(decoder, spec, state)
-    cache, effort = FeatureCache(store, teacher.features_id), effort_of(settings.labels)
+    cache, effort = FeatureCache(store, teacher.features_id), Effort.of(settings.labels)
     if spec.pairwise:
         return assemble_pairs(plan, teacher, decoder.uri, score_pairs(decoder, teacher, plan, cache))
     roles, reliability = _probe(plan, settings.labels, spec), None
     if measured and all(roles[:2]):
         reliability = measure_reliability(decoder, teacher, *roles, cache, effort.batching, state)
-    labelled = label_samples(decoder, teacher, plan.samples, cache, effort, state)
+    quarantined: dict[str, str] = {}
+    if settings.labels.engine == "ray":
+        order = Order(settings.decoder, teacher, settings.store, settings.labels, state)
+        quarantined = label_on_ray(order, plan.samples).quarantined
+    samples = [sample for sample in plan.samples if sample.hash not in quarantined]
+    labelled = label_samples(decoder, teacher, samples, cache, effort, state)
+    labelled = replace(labelled, quarantined=quarantined | labelled.quarantined)
     return assemble(plan, teacher, decoder.uri, labelled, reliability)
 
 
@@ -117,11 +124,6 @@ def same_teacher(labels: LabelSet, spec: TeacherSpec) -> LabelSet:
             f"label set {labels.id} is of another teacher than the encoder's labels: they differ in {', '.join(names)}."
         )
     return labels
-
-
-def effort_of(labels: LabelSettings) -> Effort:
-    """How much is worked on at once."""
-    return Effort(Batching(labels.token_budget, labels.workers), labels.shard_samples)
 
 
 def _probe(plan: Plan, labels: LabelSettings, spec: TeacherSpec) -> tuple[list[Sample], list[Sample], list[Sample]]:

@@ -7,9 +7,9 @@ import numpy as np
 
 from influcoder.errors import SettingsError
 from influcoder.influence.cache import FeatureCache
-from influcoder.influence.labeller import label_samples
+from influcoder.influence.labeller import Effort, label_samples
 from influcoder.influence.tokens import tokenize
-from influcoder.labelsets.build import decoder_for, effort_of, optimizer_state, read_corpora, teacher_of
+from influcoder.labelsets.build import decoder_for, optimizer_state, read_corpora, teacher_of
 from influcoder.labelsets.plan import Plan, plan_label_set
 from influcoder.samples import Sample
 from influcoder.settings import Settings
@@ -61,7 +61,7 @@ def estimate(settings: Settings, store: ObjectStore) -> Estimate:
     if spec.pairwise:
         raise SettingsError(f"there is no probe for the teacher {spec.method!r}.", "It scores whole splits at once.")
     state = optimizer_state(settings, spec)
-    teacher, effort = teacher_of(decoder, spec, state), effort_of(settings.labels)
+    teacher, effort = teacher_of(decoder, spec, state), Effort.of(settings.labels)
     cache = FeatureCache(store, teacher.features_id)
     plan = _plan(settings)
     lengths = {sample.hash: tokenize(decoder.tokenizer, sample, spec.max_tokens) for sample in plan.samples}
