@@ -117,7 +117,7 @@ print(json.dumps(str(warm_up(Path(sys.argv[1]), 20, 4, None, None))))
 """
 
 
-@pytest.mark.parametrize("method", ["less", "fisher"])
+@pytest.mark.parametrize("method", ["less", "fisher", "ekfac"])
 def test_another_teacher_goes_through_the_loop(environment, method, corpus_file, tmp_path):
     environment.setenv("INFLUCODER_TEACHER__METHOD", method)
     environment.setenv("INFLUCODER_TEACHER__REFERENCE", "30")
@@ -129,12 +129,14 @@ def test_another_teacher_goes_through_the_loop(environment, method, corpus_file,
     manifest = load_manifest(store, found["labels"])
     assert manifest.identity.teacher.spec.method == method
     assert bool(manifest.identity.teacher.optimizer) == (method == "less")
-    assert 0 < manifest.reliability.ceiling <= 1
+    pairwise = method == "ekfac"
+    assert (manifest.reliability is None) == pairwise
+    assert pairwise or 0 < manifest.reliability.ceiling <= 1
     check = json.loads(store.get(f"checks/{found['check']}/check.json"))
     spot = load_label_set(store, check["spot_label_set"])
-    assert load_manifest(store, spot.id).reliability is not None
+    assert (load_manifest(store, spot.id).reliability is None) == pairwise
     reference = [entry for entry in spot.entries if entry.role == "reference"]
-    assert len(reference) == (30 if method == "fisher" else 0)
+    assert len(reference) == (0 if method == "less" else 30)
     assert all(entry.split == "train" for entry in reference)
     assert {entry.split for entry in spot.entries if entry.role != "reference"} == {"report"}
     assert np.isfinite(check["figures"]["rho"]["value"])

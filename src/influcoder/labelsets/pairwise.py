@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from influcoder.decoder import Decoder
+from influcoder.errors import SettingsError
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.ekfac import ekfac_influence
 from influcoder.influence.pairs import PairScores
@@ -17,6 +18,7 @@ from influcoder.samples import SPLITS, Sample
 from influcoder.store import sha256
 
 logger = logging.getLogger(__name__)
+_DAMPING = 0.1
 
 
 def score_pairs(decoder: Decoder, teacher: Teacher, plan: Plan, cache: FeatureCache) -> PairScores:
@@ -27,8 +29,15 @@ def score_pairs(decoder: Decoder, teacher: Teacher, plan: Plan, cache: FeatureCa
         teacher: a teacher whose method is `ekfac`.
         plan: the samples in role and split.
         cache: where the scores of a split are kept.
+    Raises:
+        SettingsError: the teacher asks for what kronfluence does not offer.
     """
     spec = teacher.spec
+    if spec.damping != _DAMPING or spec.last_layers:
+        raise SettingsError(
+            "EK-FAC damps by a tenth of each layer's mean eigenvalue, and looks at all layers.",
+            f"Set teacher.damping = {_DAMPING} and teacher.last_layers = 0.",
+        )
     reference = [e.sample for e in plan.entries if e.split == "train" and e.role in ("candidate", REFERENCE)]
     tables = []
     for split in SPLITS:
@@ -52,7 +61,7 @@ def _split(
     if kept is None:
         logger.info("EK-FAC: %d queries × %d candidates, curvature of %d samples", *map(len, hashes))
         tokens = [_tokens(decoder, spec, role) for role in (queries, candidates, reference)]
-        matrix = ekfac_influence(decoder, *tokens, damping=spec.damping, reduction=spec.reduction)
+        matrix = ekfac_influence(decoder, *tokens, reduction=spec.reduction)
         cache.keep_note(name, json.dumps(matrix.tolist()).encode())
     else:
         matrix = np.array(json.loads(kept), np.float32)
