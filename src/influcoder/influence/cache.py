@@ -6,6 +6,7 @@ samples, so finding out what is there reads headers alone.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from influcoder.store import ObjectStore, sha256
 
 _COLUMNS = ("vectors", "norms", "losses", "cuts")
 _HEADER_GUESS = 16384
+# A header is a small read, and a store far away answers many at once.
+_READERS = 16
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,11 @@ class FeatureCache:
 
     def known(self) -> dict[str, str]:
         """The shard that holds each cached sample, by the sample's hash."""
-        return {value: key for key in self._store.keys(self._folder) for value in self._hashes(key)}
+        keys = list(self._store.keys(self._folder))
+        with ThreadPoolExecutor(_READERS) as pool:
+            return {
+                value: key for key, hashes in zip(keys, pool.map(self._hashes, keys), strict=True) for value in hashes
+            }
 
     def add(self, table: FeatureTable) -> str:
         """Write a shard; a shard that is there already is left alone."""
