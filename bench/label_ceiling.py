@@ -74,7 +74,7 @@ def plot(grid: list[tuple[int, int]], ceilings: list, costs: list) -> None:
     axes.axvline(1.2, color="#9aa3ad", linestyle=":")
     axes.set(xlabel=f"cost relative to rank {AGAINST[0]}, {AGAINST[1]} dimensions", ylabel="ceiling: mean per-query ρ")
     axes.set_title("How well labels agree with themselves under other seeds", loc="left")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="lower center")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(RESULTS / "label_ceiling.png", dpi=150)
 

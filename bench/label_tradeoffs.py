@@ -1,6 +1,6 @@
 """What cheaper labels cost in agreement: fewer layers, a smaller sketch, half-precision storage, shorter texts.
 
-Example: python bench/label_tradeoffs.py --queries 24 --candidates 40
+Example: python bench/label_tradeoffs.py --queries 20 --candidates 32
 """
 
 import sys
@@ -18,7 +18,7 @@ from influcoder.influence.gradients import extract_features
 from influcoder.influence.teacher import TeacherSpec
 
 ROUNDS = 3
-FULL = TeacherSpec(projection_dim=65536, storage="float32", max_tokens=192)
+FULL = TeacherSpec(projection_dim=131072, storage="float32", max_tokens=192)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def variants() -> list[Variant]:
     ]
     found += [
         Variant("sketch", f"{n} dimensions", default.model_copy(update={"projection_dim": n}))
-        for n in (1024, 2048, 4096, 16384)
+        for n in (1024, 4096, 8192, 16384)
     ]
     found += [Variant("storage", "float32", default.model_copy(update={"storage": "float32"}))]
     found += [Variant("length", f"{n} tokens", default.model_copy(update={"max_tokens": n})) for n in (48, 64, 96, 128)]
@@ -48,7 +48,7 @@ def variants() -> list[Variant]:
 
 def main() -> None:
     """Measure, print, plot."""
-    options = arguments(__doc__, 24, 40)
+    options = arguments(__doc__, 20, 32)
     bench, found = prepare(options), variants()
     full = bench.influence(bench.features([FULL])[0])
     agreements = measure(bench, found, full)

@@ -44,7 +44,7 @@ class TeacherSpec(BaseModel):
     rank: int = Field(16, ge=1)
     adapter_seed: int = 0
     projection: str = Field("countsketch", pattern="^countsketch$")
-    projection_dim: int = Field(8192, ge=0)
+    projection_dim: int = Field(32768, ge=0)
     projection_seed: int = 0
     last_layers: int = Field(0, ge=0)
     storage: str = Field("float16", pattern="^(float16|float32)$")
