@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import psutil
@@ -21,7 +22,7 @@ from flows.label import label as label_flow
 from influcoder.decoder import load_decoder
 from influcoder.errors import ServiceError, SettingsError, WrongDecoderError
 from influcoder.influence import cluster as connection
-from influcoder.influence.cache import FeatureCache
+from influcoder.influence.cache import FeatureCache, FeatureTable
 from influcoder.influence.remote import Order, in_shards, label_on_ray
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets import load_label_set, plan_label_set
@@ -166,6 +167,27 @@ def _workers():
     """Processes that run a task; Ray names them so."""
     below = psutil.Process().children(recursive=True)
     return [process for process in below if "ray::label_shard" in " ".join(process.cmdline())]
+
+
+def test_a_worker_looks_while_the_others_merge(stack, settings_of):
+    cache = FeatureCache(ObjectStore(settings_of("ray").store), "teacher")
+
+    def merge_often():
+        for number in range(60):
+            parts = [one_row(f"{number}-{part}") for part in range(2)]
+            cache.merge([cache.add(part) for part in parts], parts)
+
+    with ThreadPoolExecutor(1) as others:
+        merging = others.submit(merge_often)
+        while not merging.done():
+            cache.known()
+        merging.result()
+    assert len(cache.known()) == 120
+
+
+def one_row(name):
+    column = np.ones(1, np.float32)
+    return FeatureTable((name,), np.ones((1, 8), np.float32), *[column] * 3)
 
 
 def test_workers_that_see_another_checkpoint_are_refused(two_nodes, settings_of, tiny_decoder_dir, tmp_path):
