@@ -15,10 +15,11 @@ import numpy as np
 import psutil
 import pytest
 import ray
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from ray.cluster_utils import Cluster
 from safetensors.numpy import load
 
-from flows.label import label as label_flow
+from flows.label import label
 from influcoder.decoder import load_decoder
 from influcoder.errors import ServiceError, SettingsError, WrongDecoderError
 from influcoder.influence import cluster as connection
@@ -110,7 +111,9 @@ def test_the_flow_publishes_the_same_label_set_from_two_workers(two_nodes, monke
     expected = build(load_settings())
     monkeypatch.setenv("INFLUCODER_LABELS__ENGINE", "ray")
     monkeypatch.setenv("INFLUCODER_STORE__PREFIX", "tests/ray-flow/ray")
-    found = load_label_set(ObjectStore(load_settings().store), label_flow())
+    # Prefect may have been imported, and have read its settings, before the stack was there.
+    with temporary_settings({PREFECT_API_URL: os.environ["PREFECT_API_URL"]}):
+        found = load_label_set(ObjectStore(load_settings().store), label())
     assert_same(found, expected)
 
 
