@@ -9,19 +9,21 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import psutil
 import pytest
 import ray
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from ray.cluster_utils import Cluster
 from safetensors.numpy import load
 
-from flows.label import label as label_flow
+from flows.label import label
 from influcoder.decoder import load_decoder
 from influcoder.errors import ServiceError, SettingsError, WrongDecoderError
 from influcoder.influence import cluster as connection
-from influcoder.influence.cache import FeatureCache
+from influcoder.influence.cache import FeatureCache, FeatureTable
 from influcoder.influence.remote import Order, in_shards, label_on_ray
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets import load_label_set, plan_label_set
@@ -75,7 +77,7 @@ def settings_of(request, tiny_decoder_dir, corpus_file):
             shard_samples=8,
             reliability={"queries": 2, "candidates": 5},
         )
-        settings = load_settings(decoder=str(tiny_decoder_dir), corpus=str(corpus_file), labels=labels)
+        settings = load_settings(decoder=str(tiny_decoder_dir), corpus=str(corpus_file), teacher=SPEC, labels=labels)
         prefix = f"tests/{request.node.name}/{engine}"
         return settings.model_copy(update={"store": settings.store.model_copy(update={"prefix": prefix})})
 
@@ -84,7 +86,7 @@ def settings_of(request, tiny_decoder_dir, corpus_file):
 
 def build(settings):
     plan = plan_label_set(read_corpus(settings.corpus), None, settings.labels.budget, seed=0)
-    return build_label_set(settings, SPEC, plan, ObjectStore(settings.store))
+    return build_label_set(settings, settings.teacher, plan, ObjectStore(settings.store))
 
 
 def assert_same(found, expected):
@@ -105,18 +107,20 @@ def test_one_worker_gives_the_label_set_of_the_local_engine(cluster, settings_of
 def test_the_flow_publishes_the_same_label_set_from_two_workers(two_nodes, monkeypatch):
     monkeypatch.setenv("INFLUCODER_LABELS__BUDGET", json.dumps(BUDGET))
     monkeypatch.setenv("INFLUCODER_TEACHER__STORAGE", "float32")
-    published = {}
-    for engine in ("local", "ray"):
-        monkeypatch.setenv("INFLUCODER_LABELS__ENGINE", engine)
-        monkeypatch.setenv("INFLUCODER_STORE__PREFIX", f"tests/ray-flow/{engine}")
-        published[engine] = load_label_set(ObjectStore(load_settings().store), label_flow())
-    assert_same(published["ray"], published["local"])
+    monkeypatch.setenv("INFLUCODER_STORE__PREFIX", "tests/ray-flow/local")
+    expected = build(load_settings())
+    monkeypatch.setenv("INFLUCODER_LABELS__ENGINE", "ray")
+    monkeypatch.setenv("INFLUCODER_STORE__PREFIX", "tests/ray-flow/ray")
+    # Prefect may have been imported, and have read its settings, before the stack was there.
+    with temporary_settings({PREFECT_API_URL: os.environ["PREFECT_API_URL"]}):
+        found = load_label_set(ObjectStore(load_settings().store), label())
+    assert_same(found, expected)
 
 
 def test_a_killed_worker_costs_its_shard_only(two_nodes, settings_of, tiny_decoder):
     settings = settings_of("ray")
-    samples = read_corpus(settings.corpus).samples
-    labels = settings.labels.model_copy(update={"shard_samples": -(-len(samples) // 2), "token_budget": 64})
+    samples = read_corpus(settings.corpus).samples[:300]
+    labels = settings.labels.model_copy(update={"shard_samples": 150, "token_budget": 64})
     order = Order(
         settings.decoder, Teacher(decoder_fingerprint=tiny_decoder.fingerprint, spec=SPEC), settings.store, labels
     )
@@ -168,6 +172,27 @@ def _workers():
     return [process for process in below if "ray::label_shard" in " ".join(process.cmdline())]
 
 
+def test_a_worker_looks_while_the_others_merge(stack, settings_of):
+    cache = FeatureCache(ObjectStore(settings_of("ray").store), "teacher")
+
+    def merge_often():
+        for number in range(60):
+            parts = [one_row(f"{number}-{part}") for part in range(2)]
+            cache.merge([cache.add(part) for part in parts], parts)
+
+    with ThreadPoolExecutor(1) as others:
+        merging = others.submit(merge_often)
+        while not merging.done():
+            cache.known()
+        merging.result()
+    assert len(cache.known()) == 120
+
+
+def one_row(name):
+    column = np.ones(1, np.float32)
+    return FeatureTable((name,), np.ones((1, 8), np.float32), *[column] * 3)
+
+
 def test_workers_that_see_another_checkpoint_are_refused(two_nodes, settings_of, tiny_decoder_dir, tmp_path):
     link = tmp_path / "checkpoint"
     link.symlink_to(tiny_decoder_dir)
@@ -197,10 +222,10 @@ def deaf_port():
 
 
 def test_a_cluster_that_does_not_answer_is_given_up(unconnected, deaf_port, monkeypatch):
-    monkeypatch.setattr(connection, "CONNECT_SECONDS", 3.0)
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 2.0)
     start = time.monotonic()
     with (
-        pytest.raises(ServiceError, match=r"no Ray cluster at '127.0.0.1:\d+': no answer in 3 s.*labels.ray_address"),
+        pytest.raises(ServiceError, match=r"no Ray cluster at '127.0.0.1:\d+': no answer in 2 s.*labels.ray_address"),
         connection.connected(f"127.0.0.1:{deaf_port}"),
     ):
         pass

@@ -180,7 +180,11 @@ class FeatureCache:
         return FeatureTable(hashes, *(columns[name] for name in _COLUMNS))
 
     def _hashes(self, key: str) -> list[str]:
-        head = self._store.get_range(key, 0, _HEADER_GUESS)
+        try:
+            head = self._store.get_range(key, 0, _HEADER_GUESS)
+        except IntegrityError:
+            # Another worker has merged the shard into a larger one since it was listed.
+            return []
         length = int.from_bytes(head[:8], "little")
         if len(head) < 8 + length:
             head = self._store.get_range(key, 0, 8 + length)

@@ -5,7 +5,8 @@ nothing but the store, and a shard is no task run with a state of its own to kee
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +31,7 @@ ATTEMPTS = 5
 PATIENCE_SECONDS = 60.0
 # What Ray is given at once: more than the slots of most clusters, and little enough for the driver to hold.
 IN_FLIGHT = 1024
+Results = Generator[tuple[list[Sample], "Outcome"], None, None]
 _SAME_EVERYWHERE = "Every node needs the same environment: influcoder, Ray and Python in the same versions."
 
 
@@ -90,8 +92,10 @@ def label_on_ray(order: Order, samples: Sequence[Sample]) -> Outcome:
         return Outcome({}, 0)
     quarantined: dict[str, str] = {}
     computed = restarted = 0
-    with connected(order.labels.ray_address) as ray, progress("labelling on Ray", total) as ticker:
-        for shard, outcome in _results(ray, order, shards):
+    with ExitStack() as stack:
+        ray = stack.enter_context(connected(order.labels.ray_address))
+        ticker = stack.enter_context(progress("labelling on Ray", total))
+        for shard, outcome in stack.enter_context(closing(_results(ray, order, shards))):
             quarantined |= outcome.quarantined
             computed += outcome.computed
             restarted += outcome.restarted
@@ -106,7 +110,7 @@ def in_shards(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
-def _results(ray: Any, order: Order, shards: Sequence[list[Sample]]) -> Iterator[tuple[list[Sample], Outcome]]:
+def _results(ray: Any, order: Order, shards: Sequence[list[Sample]]) -> Results:
     """What each shard gave, as the tasks end; a shard whose worker is lost goes to another one."""
     # Ray would end a worker that holds a GPU after each task, and load the decoder anew; 0 lets it live.
     options = {"num_cpus": order.labels.ray_cpus, "num_gpus": order.labels.ray_gpus, "max_calls": 0, "max_retries": 0}
