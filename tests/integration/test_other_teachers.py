@@ -122,6 +122,11 @@ def test_another_teacher_goes_through_the_loop(environment, method, corpus_file,
     environment.setenv("INFLUCODER_TEACHER__METHOD", method)
     environment.setenv("INFLUCODER_TEACHER__REFERENCE", "30")
     environment.setenv("INFLUCODER_ENCODER__EPOCHS", "1")
+    if method == "ekfac":
+        small = {"train": [16, 32], "selection": [4, 8], "report": [15, 20]}
+        budget = {split: {"queries": q, "candidates": c} for split, (q, c) in small.items()}
+        environment.setenv("INFLUCODER_LABELS__BUDGET", json.dumps(budget))
+        environment.setenv("INFLUCODER_LABELS__SPOT", json.dumps(budget["report"]))
     if method == "less":
         environment.setenv("INFLUCODER_LABELS__OPTIMIZER_STATE", run(WARM_UP, tmp_path / "adam.safetensors"))
     found = run(COMPUTED)

@@ -9,6 +9,7 @@ not of an adapter.
 
 import copy
 import logging
+import sys
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -35,13 +36,15 @@ def ekfac_influence(
     strategy: str = "ekfac",
     empirical: bool = False,
     seed: int = 0,
+    folder: str | None = None,
 ) -> np.ndarray:
     """Influence of each candidate on each query: positive where learning the candidate lowers the query's loss.
 
     The factors are of the true Fisher, as in the paper: the labels of the reference samples' targets are drawn from
     the decoder. The draws hang on the seed and on a sample's own tokens alone, so neither order nor batching
     changes them. Everything is computed in float32, eigenvectors in float64. A query's preconditioned gradient is
-    as large as the decoder, and `batch` of them are in memory together; the factors lie in a temporary folder.
+    as large as the decoder, and `batch` of them are in memory together: the candidates' gradients are taken once for
+    each `batch` queries.
 
     Args:
         decoder: the decoder; its linear layers count, biases included, the output head left out. A layer that runs
@@ -55,6 +58,8 @@ def ekfac_influence(
         strategy: `ekfac`; or `kfac`, `diagonal`, or `identity`, which is the dot product of the gradients.
         empirical: take the labels as they are instead of drawing them (the empirical Fisher).
         seed: of the drawn labels.
+        folder: where the factors are kept; those that are there are taken as they are, so it must belong to one
+            reference. A temporary one unless given.
     Returns:
         scores, shape (queries, candidates), float32.
     Raises:
@@ -69,8 +74,8 @@ def ekfac_influence(
     arguments = _arguments(strategy, empirical, damping)
     rows, columns = _longest_first(queries), _longest_first(candidates)
     scores = np.empty((len(queries), len(candidates)), np.float32)
-    with tempfile.TemporaryDirectory(prefix="influcoder-ekfac-") as folder, torch.enable_grad():
-        analyzer = _analyzer(decoder, reduction, seed, folder)
+    with tempfile.TemporaryDirectory(prefix="influcoder-ekfac-") as own, torch.enable_grad():
+        analyzer = _analyzer(decoder, reduction, seed, folder or own)
         fitted = [reference[i] for i in _longest_first(reference)]
         analyzer.fit_all_factors("factors", fitted, per_device_batch_size=batch, factor_args=arguments[0])
         analyzer.compute_pairwise_scores(
@@ -81,6 +86,7 @@ def ekfac_influence(
             per_device_query_batch_size=batch,
             per_device_train_batch_size=batch,
             score_args=arguments[1],
+            overwrite_output_dir=True,
         )
         found = analyzer.load_pairwise_scores("scores")["all_modules"]
     scores[np.ix_(rows, columns)] = found.float().cpu().numpy()
@@ -125,7 +131,7 @@ def _analyzer(decoder: Decoder, reduction: str, seed: int, folder: str) -> Any:
         task,
         cpu=decoder.model.device.type == "cpu",
         log_level=logging.WARNING,
-        disable_tqdm=True,
+        disable_tqdm=not sys.stderr.isatty(),
         output_dir=folder,
     )
     analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=lambda samples: collate(samples, seed)))

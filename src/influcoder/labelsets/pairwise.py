@@ -12,7 +12,7 @@ from influcoder.influence.cache import FeatureCache
 from influcoder.influence.ekfac import ekfac_influence
 from influcoder.influence.pairs import PairScores
 from influcoder.influence.teacher import Teacher, TeacherSpec
-from influcoder.influence.tokens import Tokens, tokenize
+from influcoder.influence.tokens import tokenize
 from influcoder.labelsets.plan import REFERENCE, ROLES, Plan
 from influcoder.samples import SPLITS, Sample
 from influcoder.store import sha256
@@ -48,28 +48,21 @@ def score_pairs(decoder: Decoder, teacher: Teacher, plan: Plan, cache: FeatureCa
 
 
 def _split(
-    decoder: Decoder,
-    spec: TeacherSpec,
-    queries: Sequence[Sample],
-    candidates: Sequence[Sample],
-    reference: Sequence[Sample],
-    cache: FeatureCache,
+    decoder: Decoder, spec: TeacherSpec, roles: Sequence[Sequence[Sample]], cache: FeatureCache, folder: str
 ) -> PairScores:
-    hashes = [[sample.hash for sample in role] for role in (queries, candidates, reference)]
+    hashes = [[sample.hash for sample in role] for role in roles]
     name = f"ekfac-{sha256(json.dumps([spec.damping, hashes]).encode())[:20]}"
     kept = cache.note(name)
     if kept is None:
         logger.info("EK-FAC: %d queries × %d candidates, curvature of %d samples", *map(len, hashes))
-        tokens = [_tokens(decoder, spec, role) for role in (queries, candidates, reference)]
-        matrix = ekfac_influence(decoder, *tokens, reduction=spec.reduction)
+        queries, candidates, reference = (
+            [tokenize(decoder.tokenizer, sample, spec.max_tokens) for sample in role] for role in roles
+        )
+        matrix = ekfac_influence(decoder, queries, candidates, reference, reduction=spec.reduction, folder=folder)
         cache.keep_note(name, json.dumps(matrix.tolist()).encode())
     else:
         matrix = np.array(json.loads(kept), np.float32)
     return PairScores(tuple(hashes[0]), tuple(hashes[1]), matrix)
-
-
-def _tokens(decoder: Decoder, spec: TeacherSpec, samples: Sequence[Sample]) -> list[Tokens]:
-    return [tokenize(decoder.tokenizer, sample, spec.max_tokens) for sample in samples]
 
 
 def _joined(tables: Sequence[PairScores]) -> PairScores:
