@@ -40,10 +40,11 @@ def score_pairs(decoder: Decoder, teacher: Teacher, plan: Plan, cache: FeatureCa
         )
     reference = [e.sample for e in plan.entries if e.split == "train" and e.role in ("candidate", REFERENCE)]
     tables = []
-    for split in SPLITS:
-        queries, candidates = ([e.sample for e in plan.entries if (e.split, e.role) == (split, role)] for role in ROLES)
-        if queries and candidates:
-            tables.append(_split(decoder, spec, queries, candidates, reference[: spec.curved_on], cache))
+    with tempfile.TemporaryDirectory(prefix="influcoder-ekfac-") as folder:
+        for split in SPLITS:
+            roles = [[e.sample for e in plan.entries if (e.split, e.role) == (split, role)] for role in ROLES]
+            if all(roles):
+                tables.append(_split(decoder, spec, [*roles, reference[: spec.curved_on]], cache, folder))
     return _joined(tables)
 
 
