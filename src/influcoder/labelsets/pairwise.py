@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tempfile
 from collections.abc import Sequence
 
 import numpy as np
