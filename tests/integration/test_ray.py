@@ -1,5 +1,6 @@
 """Labelling on a real Ray cluster of two nodes on loopback: the same label set, whatever the engine and its fate."""
 
+import importlib
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ from influcoder.decoder import load_decoder
 from influcoder.errors import ServiceError, SettingsError, WrongDecoderError
 from influcoder.influence import cluster as connection
 from influcoder.influence.cache import FeatureCache, FeatureTable
-from influcoder.influence.remote import Order, in_shards, label_on_ray
+from influcoder.influence.remote import Order, in_shards, label_on_ray, outcome_of
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets import load_label_set, plan_label_set
 from influcoder.labelsets.build import build_label_set
@@ -206,6 +207,14 @@ def test_workers_that_see_another_checkpoint_are_refused(two_nodes, settings_of,
     with pytest.raises(WrongDecoderError, match=r"sees another checkpoint under .*checkpoint: [0-9a-f]{12} instead of"):
         label_on_ray(order, read_corpus(settings.corpus).samples)
     assert FeatureCache(ObjectStore(order.store), teacher.id).known() == {}
+
+
+def test_workers_with_another_environment_are_named(two_nodes, tmp_path, monkeypatch):
+    (tmp_path / "known_to_the_driver_alone.py").write_text("def work(): return 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    task = ray.remote(importlib.import_module("known_to_the_driver_alone").work)
+    with pytest.raises(ServiceError, match="a Ray worker can't import .* Every node needs the same environment"):
+        outcome_of(ray, task.remote(), 1, 1)
 
 
 @pytest.fixture
