@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -22,7 +21,7 @@ from safetensors.numpy import load
 
 from flows.label import label
 from influcoder.decoder import load_decoder
-from influcoder.errors import ServiceError, SettingsError, WrongDecoderError
+from influcoder.errors import ServiceError, WrongDecoderError
 from influcoder.influence import cluster as connection
 from influcoder.influence.cache import FeatureCache, FeatureTable
 from influcoder.influence.remote import Order, in_shards, label_on_ray, outcome_of
@@ -244,18 +243,3 @@ def test_a_cluster_that_does_not_answer_is_given_up(unconnected, deaf_port, monk
 def test_an_address_that_is_none_says_so(unconnected):
     with pytest.raises(ServiceError, match="no Ray cluster at 'nowhere'"), connection.connected("nowhere"):
         pass
-
-
-def test_without_ray_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SettingsError, match=r"Install influcoder\[ray\]"), connection.connected("auto"):
-        pass
-
-
-def test_shards_hold_samples_of_like_length(corpus_file):
-    samples = read_corpus(str(corpus_file)).samples
-    shards = in_shards(samples, 32)
-    assert sorted(sample.hash for shard in shards for sample in shard) == sorted(sample.hash for sample in samples)
-    lengths = [len(sample.context) + len(sample.target) for shard in shards for sample in shard]
-    assert lengths == sorted(lengths, reverse=True)
-    assert {len(shard) for shard in shards[:-1]} == {32}
