@@ -48,7 +48,10 @@ def store_rows() -> list[Row]:
     tables = [features(draw, shard) for shard in range(SHARDS)]
     write = seconds(lambda: [cache.add(shard) for shard in tables])
     look = seconds(cache.known)
+    tracemalloc.start()
     known = cache.known()
+    held = tracemalloc.get_traced_memory()[0] / len(known)
+    tracemalloc.stop()
     read = seconds(lambda: list(cache.load(list(known), known)))
     for key in list(store.keys("")):
         store.delete(key)
@@ -56,6 +59,7 @@ def store_rows() -> list[Row]:
     return [
         (f"write a shard of {SHARD} samples ({size:.2f} MB)", f"{write / SHARDS * 1e3:.1f} ms"),
         ("`FeatureCache.known()`, for each shard", f"{look / SHARDS * 1e3:.1f} ms"),
+        ("what it gives, for each sample", f"{held:.0f} bytes"),
         ("read a shard and verify it", f"{read / SHARDS * 1e3:.1f} ms"),
     ]
 

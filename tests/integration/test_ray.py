@@ -1,11 +1,11 @@
 """Labelling on a real Ray cluster of two nodes on loopback: the same label set, whatever the engine and its fate."""
 
+import importlib
 import json
 import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -21,10 +21,10 @@ from safetensors.numpy import load
 
 from flows.label import label
 from influcoder.decoder import load_decoder
-from influcoder.errors import ServiceError, SettingsError, WrongDecoderError
+from influcoder.errors import ServiceError, WrongDecoderError
 from influcoder.influence import cluster as connection
 from influcoder.influence.cache import FeatureCache, FeatureTable
-from influcoder.influence.remote import Order, in_shards, label_on_ray
+from influcoder.influence.remote import Order, in_shards, label_on_ray, outcome_of
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets import load_label_set, plan_label_set
 from influcoder.labelsets.build import build_label_set
@@ -208,6 +208,14 @@ def test_workers_that_see_another_checkpoint_are_refused(two_nodes, settings_of,
     assert FeatureCache(ObjectStore(order.store), teacher.features_id).known() == {}
 
 
+def test_workers_with_another_environment_are_named(two_nodes, tmp_path, monkeypatch):
+    (tmp_path / "known_to_the_driver_alone.py").write_text("def work(): return 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    task = ray.remote(importlib.import_module("known_to_the_driver_alone").work)
+    with pytest.raises(ServiceError, match="a Ray worker can't import .* Every node needs the same environment"):
+        outcome_of(ray, task.remote(), 1, 1)
+
+
 @pytest.fixture
 def unconnected(monkeypatch):
     """This process as one that has not connected to a cluster yet."""
@@ -235,18 +243,3 @@ def test_a_cluster_that_does_not_answer_is_given_up(unconnected, deaf_port, monk
 def test_an_address_that_is_none_says_so(unconnected):
     with pytest.raises(ServiceError, match="no Ray cluster at 'nowhere'"), connection.connected("nowhere"):
         pass
-
-
-def test_without_ray_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SettingsError, match=r"Install influcoder\[ray\]"), connection.connected("auto"):
-        pass
-
-
-def test_shards_hold_samples_of_like_length(corpus_file):
-    samples = read_corpus(str(corpus_file)).samples
-    shards = in_shards(samples, 32)
-    assert sorted(sample.hash for shard in shards for sample in shard) == sorted(sample.hash for sample in samples)
-    lengths = [len(sample.context) + len(sample.target) for shard in shards for sample in shard]
-    assert lengths == sorted(lengths, reverse=True)
-    assert {len(shard) for shard in shards[:-1]} == {32}

@@ -128,7 +128,7 @@ def _results(ray: Any, order: Order, shards: Sequence[list[Sample]]) -> Results:
                 _say_what_is_free(ray, order.labels)
                 continue
             shard, losses = running.pop(done[0])
-            outcome = _outcome(ray, done[0], len(shard), losses + 1)
+            outcome = outcome_of(ray, done[0], len(shard), losses + 1)
             if outcome is None:
                 waiting.append((shard, losses + 1))
             else:
@@ -138,14 +138,20 @@ def _results(ray: Any, order: Order, shards: Sequence[list[Sample]]) -> Results:
             ray.cancel(reference, force=True)
 
 
-def _outcome(ray: Any, reference: Any, samples: int, attempts: int) -> Outcome | None:
-    """What a task gave; None where its worker was lost and the shard is to be begun again."""
+def outcome_of(ray: Any, reference: Any, samples: int, attempts: int) -> Outcome | None:
+    """What a task gave; None where its worker was lost and the shard is to be begun again.
+
+    Raises:
+        InflucoderError: what the worker met, or what became of it.
+    """
     kinds = ray.exceptions
     try:
         return ray.get(reference)
     except kinds.RayTaskError as error:
         if isinstance(error.cause, InflucoderError):
             raise error.cause from None
+        if "failed to import" in str(error.cause):
+            raise ServiceError("a Ray worker can't import what it is to run.", _SAME_EVERYWHERE) from error
         raise
     except (kinds.WorkerCrashedError, kinds.NodeDiedError, kinds.OutOfMemoryError, kinds.ObjectLostError) as error:
         if attempts == ATTEMPTS:
