@@ -108,6 +108,13 @@ def plot(found: list[Variant], ratio: list[float], agreements: list) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7.5, 4.5), layout="constrained")
+    # Around the default the points are close: their names go to different sides.
+    places_of_names = {
+        "default": (6, 7, "left"),
+        "storage": (-4, 9, "right"),
+        "sketch": (-8, -4, "right"),
+        "16384 dimensions": (7, -9, "left"),
+    }
     colours = {
         "default": "#d9822b",
         "layers": "#2f6db5",
@@ -120,7 +127,8 @@ def plot(found: list[Variant], ratio: list[float], agreements: list) -> None:
         axes.scatter([ratio[i] for i in places], [agreements[i][0] for i in places], color=colour, label=kind, zorder=3)
         for index in places:
             where = (ratio[index], agreements[index][0])
-            axes.annotate(found[index].name, where, textcoords="offset points", xytext=(6, -3), fontsize=8)
+            right, up, side = places_of_names.get(found[index].name, places_of_names.get(kind, (7, -3, "left")))
+            axes.annotate(found[index].name, where, textcoords="offset points", xytext=(right, up), ha=side, fontsize=8)
     axes.set(xlabel="seconds a sample, relative to the default", ylabel="mean per-query ρ with the full teacher")
     axes.set_title("What cheaper labels cost in agreement", loc="left")
     axes.legend(frameon=False, loc="lower right")
