@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lds_setting import Setting, bench_folder, key
+from lds_setting import Setting, bench_folder, key, write
 
 from influcoder.decoder import Decoder
 from influcoder.influence.gradients import padded, sample_losses
@@ -68,7 +68,8 @@ def retrained_losses(setting: Setting, training: Training) -> np.ndarray:
             path = folder / f"{number}-{seed}.npy"
             if not path.is_file():
                 chosen = [pool[row] for row in np.flatnonzero(subsets[number])]
-                _write(path, losses_of(retrain(setting.decoder, chosen, training, seed), queries))
+                found = losses_of(retrain(setting.decoder, chosen, training, seed), queries)
+                write(path, lambda file, found=found: np.save(file, found))
             losses[seed, :, number] = np.load(path)
             ticker.advance()
     return losses
@@ -113,13 +114,4 @@ def _folder(setting: Setting, training: Training) -> Path:
     facts = {name: value for name, value in asdict(training).items() if name not in ("subsets", "seeds")}
     samples = [sample.hash for sample in (*setting.candidates, *setting.queries)]
     parts = (setting.decoder.fingerprint, samples, len(setting.candidates), setting.max_tokens, facts)
-    folder = bench_folder() / "retraining" / key(*parts)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _write(path: Path, values: np.ndarray) -> None:
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        np.save(file, values)
-    part.rename(path)
+    return bench_folder() / "retraining" / key(*parts)

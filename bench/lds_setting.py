@@ -9,14 +9,15 @@ A decoder of this size is retrained hundreds of times in minutes, which no publi
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from influcoder.decoder import Decoder, cache_folder, load_decoder
 from influcoder.finetune import fine_tune
+from influcoder.influence.teacher import TeacherSpec
 from influcoder.influence.tokens import Tokens, tokenize
 from influcoder.labelsets import Plan, plan_label_set
 from influcoder.samples import Corpus, Sample, read_corpus
@@ -56,6 +57,10 @@ class Setting:
         """Tokens of samples as the decoder is shown them."""
         return [tokenize(self.decoder.tokenizer, sample, self.max_tokens) for sample in samples]
 
+    def own(self, spec: TeacherSpec) -> TeacherSpec:
+        """A specification with the length limit that holds here."""
+        return spec.model_copy(update={"max_tokens": self.max_tokens})
+
     def _role(self, role: str) -> list[Sample]:
         return [entry.sample for entry in self.plan.entries if entry.split == "report" and entry.role == role]
 
@@ -86,6 +91,15 @@ def bench_folder() -> Path:
 def key(*facts: Any) -> str:
     """16 hex digits of SHA-256 over facts that can be written as JSON."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write(path: Path, save: Callable[[IO[bytes]], None]) -> None:
+    """Write a file that is whole as soon as it has its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        save(file)
+    part.rename(path)
 
 
 def pretrained(corpus: Corpus, max_tokens: int, shape: dict[str, int], steps: int, seed: int) -> Decoder:

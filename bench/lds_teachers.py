@@ -84,13 +84,12 @@ TEACHERS: Mapping[str, Callable[[Setting], np.ndarray]] = {
 
 def features(setting: Setting, spec: TeacherSpec, samples: Sequence[Sample]) -> FeatureTable:
     """Influence features of samples, in their order."""
-    spec = spec.model_copy(update={"max_tokens": setting.max_tokens})
-    tokens = setting.tokens(samples)
+    own, tokens = setting.own(spec), setting.tokens(samples)
 
     def work(batch: list[int]) -> FeatureTable:
         chosen = [tokens[row] for row in batch]
-        found = extract_features(setting.decoder, spec, chosen)
-        return usable_rows([samples[row] for row in batch], chosen, found, spec.storage)[0]
+        found = extract_features(setting.decoder, own, chosen)
+        return usable_rows([samples[row] for row in batch], chosen, found, own.storage)[0]
 
     parts = [table for _, table in in_batches([len(item) for item in tokens], TOKENS_A_BATCH, work)]
     return FeatureTable.concatenate(parts).select([sample.hash for sample in samples])
