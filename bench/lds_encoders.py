@@ -3,9 +3,10 @@
 Any teacher with a label set can be distilled: one line in `LABELS` adds it.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 
-import numpy as np
+from lds_scores import Scores
 from lds_setting import Setting
 from lds_teachers import SPECS, features
 
@@ -16,7 +17,7 @@ from influcoder.labelsets import LabelSet, Plan
 from influcoder.labelsets.labelset import assemble
 from influcoder.settings import EncoderSettings
 
-Scores = Callable[[Setting], np.ndarray]
+logger = logging.getLogger(__name__)
 
 
 def by_specification(spec: TeacherSpec) -> Callable[[Setting], LabelSet]:
@@ -35,28 +36,29 @@ def by_specification(spec: TeacherSpec) -> Callable[[Setting], LabelSet]:
 LABELS: Mapping[str, Callable[[Setting], LabelSet]] = {name: by_specification(spec) for name, spec in SPECS.items()}
 
 
-def encoders(settings: EncoderSettings) -> dict[str, Scores]:
-    """Ways to score by an encoder: untrained, and distilled from each teacher.
+def encoders(settings: EncoderSettings) -> dict[str, Callable[[Setting], Scores]]:
+    """What makes a way to score by an encoder: untrained, and distilled from each teacher.
 
     Args:
         settings: the base encoder and the recipe.
     """
     distilled = {f"encoder of {name}": _distilled(labels, settings) for name, labels in LABELS.items()}
-    return {"encoder, untrained": _untrained(settings), **distilled}
+    return {"encoder, untrained": lambda _setting: _scores(_base(settings)), **distilled}
 
 
-def _untrained(settings: EncoderSettings) -> Scores:
-    def scores(setting: Setting) -> np.ndarray:
-        return Encoder(settings.base, settings.max_tokens).scores(setting.queries, setting.candidates)
-
-    return scores
-
-
-def _distilled(labels: Callable[[Setting], LabelSet], settings: EncoderSettings) -> Scores:
-    def scores(setting: Setting) -> np.ndarray:
-        found = distil(Encoder(settings.base, settings.max_tokens), labels(setting), settings)
+def _distilled(labels: Callable[[Setting], LabelSet], settings: EncoderSettings) -> Callable[[Setting], Scores]:
+    def ready(setting: Setting) -> Scores:
+        found = distil(_base(settings), labels(setting), settings)
         course = ", ".join(f"{epoch.rho:.3f}" for epoch in found.history)
-        print(f"selection ρ by epoch, from 0: {course}; epoch {found.best} was kept")
-        return found.encoder.scores(setting.queries, setting.candidates)
+        logger.info("selection ρ by epoch, from 0: %s; epoch %d was kept", course, found.best)
+        return _scores(found.encoder)
 
-    return scores
+    return ready
+
+
+def _base(settings: EncoderSettings) -> Encoder:
+    return Encoder(settings.base, settings.max_tokens)
+
+
+def _scores(encoder: Encoder) -> Scores:
+    return lambda setting: encoder.scores(setting.queries, setting.candidates)
