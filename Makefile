@@ -5,7 +5,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test check up bench-labels clean
+.PHONY: demo test check up bench-labels bench-lds clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
@@ -27,6 +27,10 @@ bench-labels: $(STAMP)
 	$(BIN)/python bench/labels.py
 	$(BIN)/python bench/label_ceiling.py
 	$(BIN)/python bench/label_tradeoffs.py
+
+# A quarter of an hour the first time; what was retrained is kept in the cache folder.
+bench-lds: $(STAMP)
+	$(BIN)/python bench/lds.py
 
 $(STAMP): infra/install.sh infra/constraints.txt pyproject.toml
 	PYTHON=$(PYTHON) TORCH=$(TORCH) TORCH_INDEX=$(TORCH_INDEX) bash infra/install.sh $(VENV)

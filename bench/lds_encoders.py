@@ -1,0 +1,64 @@
+"""Encoders distilled from the teachers: labels on samples that are neither in the pool nor among the queries.
+
+Any teacher with a label set can be distilled: one line in `LABELS` adds it.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from lds_scores import Scores
+from lds_setting import Setting
+from lds_teachers import SPECS, features
+
+from influcoder.encoder import Encoder, distil
+from influcoder.influence.labeller import Labelled
+from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.labelsets import LabelSet, Plan
+from influcoder.labelsets.labelset import assemble
+from influcoder.settings import EncoderSettings
+
+logger = logging.getLogger(__name__)
+
+
+def by_specification(spec: TeacherSpec) -> Callable[[Setting], LabelSet]:
+    """Labels of one of the product's teachers on the train and selection splits."""
+
+    def labels(setting: Setting) -> LabelSet:
+        entries = tuple(entry for entry in setting.plan.entries if entry.split != "report")
+        plan = Plan(setting.plan.kind, entries, setting.plan.sources)
+        table = features(setting, spec, plan.samples)
+        teacher = Teacher(decoder_fingerprint=setting.decoder.fingerprint, spec=setting.own(spec))
+        return assemble(plan, teacher, setting.decoder.uri, Labelled(table, {}, len(table.hashes)))
+
+    return labels
+
+
+LABELS: Mapping[str, Callable[[Setting], LabelSet]] = {name: by_specification(spec) for name, spec in SPECS.items()}
+
+
+def encoders(settings: EncoderSettings) -> dict[str, Callable[[Setting], Scores]]:
+    """What makes a way to score by an encoder: untrained, and distilled from each teacher.
+
+    Args:
+        settings: the base encoder and the recipe.
+    """
+    distilled = {f"encoder of {name}": _distilled(labels, settings) for name, labels in LABELS.items()}
+    return {"encoder, untrained": lambda _setting: _scores(_base(settings)), **distilled}
+
+
+def _distilled(labels: Callable[[Setting], LabelSet], settings: EncoderSettings) -> Callable[[Setting], Scores]:
+    def ready(setting: Setting) -> Scores:
+        found = distil(_base(settings), labels(setting), settings)
+        course = ", ".join(f"{epoch.rho:.3f}" for epoch in found.history)
+        logger.info("selection ρ by epoch, from 0: %s; epoch %d was kept", course, found.best)
+        return _scores(found.encoder)
+
+    return ready
+
+
+def _base(settings: EncoderSettings) -> Encoder:
+    return Encoder(settings.base, settings.max_tokens)
+
+
+def _scores(encoder: Encoder) -> Scores:
+    return lambda setting: encoder.scores(setting.queries, setting.candidates)
