@@ -11,10 +11,12 @@ from lds_setting import Setting
 from lds_teachers import SPECS, features
 
 from influcoder.encoder import Encoder, distil
+from influcoder.influence.ekfac import ekfac_influence
 from influcoder.influence.labeller import Labelled
+from influcoder.influence.pairs import PairScores
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets import LabelSet, Plan
-from influcoder.labelsets.labelset import assemble
+from influcoder.labelsets.labelset import assemble, assemble_pairs
 from influcoder.settings import EncoderSettings
 
 logger = logging.getLogger(__name__)
@@ -24,8 +26,7 @@ def by_specification(spec: TeacherSpec) -> Callable[[Setting], LabelSet]:
     """Labels of one of the product's teachers on the train and selection splits."""
 
     def labels(setting: Setting) -> LabelSet:
-        entries = tuple(entry for entry in setting.plan.entries if entry.split != "report")
-        plan = Plan(setting.plan.kind, entries, setting.plan.sources)
+        plan = _without_report(setting)
         table = features(setting, spec, plan.samples)
         teacher = Teacher(decoder_fingerprint=setting.decoder.fingerprint, spec=setting.own(spec))
         return assemble(plan, teacher, setting.decoder.uri, Labelled(table, {}, len(table.hashes)))
@@ -33,7 +34,37 @@ def by_specification(spec: TeacherSpec) -> Callable[[Setting], LabelSet]:
     return labels
 
 
-LABELS: Mapping[str, Callable[[Setting], LabelSet]] = {name: by_specification(spec) for name, spec in SPECS.items()}
+def by_ekfac(setting: Setting) -> LabelSet:
+    """Scores of pairs by EK-FAC on the same samples; the curvature is taken on the train split's candidates."""
+    plan = _without_report(setting)
+    samples = {
+        (split, role): [entry.sample for entry in plan.entries if (entry.split, entry.role) == (split, role)]
+        for split in ("train", "selection")
+        for role in ("query", "candidate")
+    }
+    tokens = {place: setting.tokens(chosen) for place, chosen in samples.items()}
+    rows: list[tuple[str, str, float]] = []
+    for split in ("train", "selection"):
+        reference = tokens["train", "candidate"]
+        scores = ekfac_influence(
+            setting.decoder, tokens[split, "query"], tokens[split, "candidate"], reference, batch=16
+        )
+        asked, ranked = ([sample.hash for sample in samples[split, role]] for role in ("query", "candidate"))
+        rows += [(q, c, float(scores[i, j])) for i, q in enumerate(asked) for j, c in enumerate(ranked)]
+    spec = setting.own(TeacherSpec(method="ekfac"))
+    teacher = Teacher(decoder_fingerprint=setting.decoder.fingerprint, spec=spec)
+    return assemble_pairs(plan, teacher, setting.decoder.uri, PairScores.of(*zip(*rows, strict=True)))
+
+
+def _without_report(setting: Setting) -> Plan:
+    entries = tuple(entry for entry in setting.plan.entries if entry.split != "report")
+    return Plan(setting.plan.kind, entries, setting.plan.sources)
+
+
+LABELS: Mapping[str, Callable[[Setting], LabelSet]] = {
+    **{name: by_specification(spec) for name, spec in SPECS.items()},
+    "EK-FAC": by_ekfac,
+}
 
 
 def encoders(settings: EncoderSettings) -> dict[str, Callable[[Setting], Scores]]:

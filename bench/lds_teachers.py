@@ -11,13 +11,16 @@ import numpy as np
 import torch
 from lds_setting import Setting
 
+from influcoder.influence.adam import AdamState
 from influcoder.influence.batching import in_batches
 from influcoder.influence.cache import FeatureTable
+from influcoder.influence.ekfac import ekfac_influence
 from influcoder.influence.gradients import extract_features, padded, sample_losses
 from influcoder.influence.labeller import usable_rows
 from influcoder.influence.scores import exact_influence
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.samples import Sample
+from influcoder.warmup import warm_up
 
 TOKENS_A_BATCH = 2048
 
@@ -25,6 +28,8 @@ TOKENS_A_BATCH = 2048
 SPECS: Mapping[str, TeacherSpec] = {
     "gradient cosine": TeacherSpec(method="gradient-cosine"),
     "gradient dot": TeacherSpec(method="gradient-dot"),
+    "LESS": TeacherSpec(method="less"),
+    "damped Fisher": TeacherSpec(method="fisher"),
 }
 
 
@@ -66,9 +71,16 @@ def by_specification(spec: TeacherSpec) -> Callable[[Setting], np.ndarray]:
     def scores(setting: Setting) -> np.ndarray:
         table = features(setting, spec, [*setting.queries, *setting.candidates])
         count = len(setting.queries)
-        return exact_influence(spec, table.rows(range(count)), table.rows(range(count, len(table.hashes))))
+        pool = table.rows(range(count, len(table.hashes)))
+        return exact_influence(spec, table.rows(range(count)), pool, pool)
 
     return scores
+
+
+def by_ekfac(setting: Setting) -> np.ndarray:
+    """EK-FAC influence through kronfluence, its curvature taken on the pool."""
+    pool = setting.tokens(setting.candidates)
+    return ekfac_influence(setting.decoder, setting.tokens(setting.queries), pool, pool, batch=16)
 
 
 TEACHERS: Mapping[str, Callable[[Setting], np.ndarray]] = {
@@ -77,6 +89,7 @@ TEACHERS: Mapping[str, Callable[[Setting], np.ndarray]] = {
     "TF-IDF": by_words,
     "hidden states": by_hidden_states,
     **{name: by_specification(spec) for name, spec in SPECS.items()},
+    "EK-FAC": by_ekfac,
     "gradient cosine, last block": by_specification(TeacherSpec(last_layers=1)),
     "gradient dot, every weight": by_every_weight,
 }
@@ -85,14 +98,23 @@ TEACHERS: Mapping[str, Callable[[Setting], np.ndarray]] = {
 def features(setting: Setting, spec: TeacherSpec, samples: Sequence[Sample]) -> FeatureTable:
     """Influence features of samples, in their order."""
     own, tokens = setting.own(spec), setting.tokens(samples)
+    state = optimizer_state(setting, own)
 
     def work(batch: list[int]) -> FeatureTable:
         chosen = [tokens[row] for row in batch]
-        found = extract_features(setting.decoder, own, chosen)
+        found = extract_features(setting.decoder, own, chosen, state)
         return usable_rows([samples[row] for row in batch], chosen, found, own.storage)[0]
 
-    parts = [table for _, table in in_batches([len(item) for item in tokens], TOKENS_A_BATCH, work)]
+    parts = [table for _, table in in_batches([len(item) for item in tokens], TOKENS_A_BATCH, [work])]
     return FeatureTable.concatenate(parts).select([sample.hash for sample in samples])
+
+
+def optimizer_state(setting: Setting, spec: TeacherSpec) -> AdamState | None:
+    """What Adam has seen after an epoch over what encoders are distilled from; for LESS alone."""
+    if spec.method != "less":
+        return None
+    samples = [entry.sample for entry in setting.plan.entries if entry.split == "train"]
+    return warm_up(setting.decoder, spec, samples, steps=len(samples) // 8, batch=8)
 
 
 def _hidden_states(setting: Setting, samples: Sequence[Sample]) -> np.ndarray:
