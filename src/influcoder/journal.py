@@ -7,7 +7,6 @@ import json
 import secrets
 from collections.abc import Sequence
 from enum import StrEnum
-from itertools import count
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
@@ -17,6 +16,7 @@ from influcoder.store import ObjectStore, sha256
 
 GENESIS = sha256(b"influcoder journal")
 ATTEMPTS = 50
+_RESTORE = "Restore it from a copy of the bucket."
 _HASH = len(GENESIS)
 # The checksum stands before the bytes that it covers, so that no later version of a library that writes JSON
 # in another way can break the chain.
@@ -85,8 +85,9 @@ def append(store: ObjectStore, model: str, event: Event) -> Entry:
             that the event calls prior; or other writers were quicker each time.
         IntegrityError: the journal is broken already.
     """
+    records: list[bytes] = []
     for _ in range(ATTEMPTS):
-        records = _read(store, model)
+        records = _read(store, model, records)
         found = check_chain(records)
         if event.action is not Action.HELD and (last := champion_of(found)) not in (None, event.prior):
             raise ChangedMeanwhileError(
@@ -192,17 +193,15 @@ def _opened(record: bytes, number: int) -> Entry:
         raise _broken(number, "is no entry that this version can read") from error
 
 
-def _read(store: ObjectStore, model: str) -> list[bytes]:
+def _read(store: ObjectStore, model: str, known: Sequence[bytes] = ()) -> list[bytes]:
     names = {key for key in store.keys(f"journal/{model}/") if key != _head(model)}
-    records: list[bytes] = []
-    for number in count(1):
-        key = _key(model, number)
-        if key not in names:
-            break
+    names -= {_key(model, number + 1) for number in range(len(known))}
+    records = list(known)
+    while (key := _key(model, len(records) + 1)) in names:
         names.remove(key)
         records.append(store.get(key))
     if names:
-        raise _broken(len(records) + 1, f"is missing, but {min(names)} is there")
+        raise _broken(len(records) + 1, f"is missing: {min(names)} is there")
     return records
 
 
@@ -229,9 +228,6 @@ def _raise_head(store: ObjectStore, model: str, number: int, digest: str) -> Non
             return store.swap(_head(model), data, version)
         except ChangedMeanwhileError:
             continue
-
-
-_RESTORE = "Restore it from a copy of the bucket."
 
 
 def _broken(number: int, how: str) -> IntegrityError:
