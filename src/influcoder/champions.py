@@ -78,7 +78,8 @@ class Champions:
         last = next((entry for entry in reversed(found) if entry.action is not Action.HELD), None)
         if last is None or not state.problem or state.pointed not in (last.prior, last.evidence.get("alias")):
             return state
-        done = self._registry.version(last.version).tags.get(DONE) == str(last.number)
+        target = self._registry.find(last.version)
+        done = target is None or target.tags.get(DONE) == str(last.number)
         return state if done else State(tuple(found), alias, last)
 
     def settle(self, actor: str) -> State:

@@ -87,8 +87,7 @@ def append(store: ObjectStore, model: str, event: Event) -> Entry:
     """
     records: list[bytes] = []
     for _ in range(ATTEMPTS):
-        records = _read(store, model, records)
-        found = check_chain(records)
+        records, found = _verified(store, model, records)
         if event.action is not Action.HELD and (last := champion_of(found)) not in (None, event.prior):
             raise ChangedMeanwhileError(
                 f"version {last} is the champion by the journal, not version {event.prior}.", "Run the same step again."
@@ -113,13 +112,7 @@ def entries(store: ObjectStore, model: str) -> list[Entry]:
     Raises:
         IntegrityError: an entry was changed, replaced, moved or removed; the message names the first one.
     """
-    # Before the entries: one that is appended meanwhile must not look like one that is missing.
-    head, _ = store.read_if_there(_head(model))
-    records = _read(store, model)
-    found = check_chain(records)
-    if head is not None:
-        _check_head(head, records)
-    return found
+    return _verified(store, model)[1]
 
 
 def champion_of(found: Sequence[Entry]) -> str | None:
@@ -193,7 +186,17 @@ def _opened(record: bytes, number: int) -> Entry:
         raise _broken(number, "is no entry that this version can read") from error
 
 
-def _read(store: ObjectStore, model: str, known: Sequence[bytes] = ()) -> list[bytes]:
+def _verified(store: ObjectStore, model: str, known: Sequence[bytes] = ()) -> tuple[list[bytes], list[Entry]]:
+    # The head before the entries: one that is appended meanwhile must not look like one that is missing.
+    head, _ = store.read_if_there(_head(model))
+    records = _read(store, model, known)
+    found = check_chain(records)
+    if head is not None:
+        _check_head(head, records)
+    return records, found
+
+
+def _read(store: ObjectStore, model: str, known: Sequence[bytes]) -> list[bytes]:
     names = {key for key in store.keys(f"journal/{model}/") if key != _head(model)}
     names -= {_key(model, number + 1) for number in range(len(known))}
     records = list(known)
@@ -225,9 +228,10 @@ def _raise_head(store: ObjectStore, model: str, number: int, digest: str) -> Non
         if before is not None and json.loads(before)["number"] >= number:
             return
         try:
-            return store.swap(_head(model), data, version)
+            store.swap(_head(model), data, version)
         except ChangedMeanwhileError:
             continue
+        return
 
 
 def _broken(number: int, how: str) -> IntegrityError:

@@ -120,7 +120,7 @@ def refusal(**given):
         return str(error)
 
 with tempfile.TemporaryDirectory() as folder:
-    files = registry.download(trained, Path(folder, "trained"))
+    files = registry.download(trained, Path(folder))
     untrained = Encoder(settings.encoder.base, settings.encoder.max_tokens).save(Path(folder, "untrained"))
     register(files)
     register(untrained)
