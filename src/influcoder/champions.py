@@ -54,6 +54,8 @@ class State:
         if self.recorded == self.pointed:
             return ""
         said = f"the journal says {_words(self.recorded)}, MLflow says {_words(self.pointed)}"
+        if self.recorded is None:
+            return f"{said}. Run: influcoder journal --adopt (so does the next promotion)"
         if self.unfinished:
             return f"a move of the alias was killed half-way: {said}. Run: influcoder journal --repair"
         return f"the alias was moved by hand: {said}. {_REMEDIES}"
