@@ -4,13 +4,15 @@ import tempfile
 from pathlib import Path
 
 from prefect import flow
+from prefect.runtime import flow_run
 
-from flows.steps import show, step
+from flows.steps import actor, show, step
 from influcoder.agreement import Agreement
+from influcoder.champions import Champions, digests_of
 from influcoder.encoder import Encoder
+from influcoder.journal import Action, Entry, Event
 from influcoder.labelsets import Block, load_label_set
-from influcoder.provenance import code_commit, now
-from influcoder.registry import CHALLENGER, CHAMPION, EncoderVersion, Registry
+from influcoder.registry import CHALLENGER, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import measure
@@ -18,21 +20,34 @@ from monitoring.gate import GateResult, judge_challenger
 
 
 @flow(name="promote")
-def promote(version: str = CHALLENGER) -> bool:
+def promote(version: str = CHALLENGER, reason: str = "") -> bool:
     """Move the champion's alias to a version that passes the gate; whether it moved.
 
     Args:
         version: alias or number of the version to promote.
+        reason: why it is offered, for the journal.
     """
     settings = load_settings()
     registry = Registry(settings.mlflow)
-    challenger, champion = registry.version(version), registry.find(CHAMPION)
+    challenger = registry.version(version)
+    champions = Champions(ObjectStore(settings.store), registry)
+    champion = champions.settle(actor()).alias
     if champion and champion.version == challenger.version:
         return True
     result = judge(settings, registry, challenger, champion)
+    event = Event(
+        action=Action.PROMOTED if result.passed else Action.HELD,
+        version=challenger.version,
+        prior=champion.version if champion else None,
+        actor=actor(),
+        reason=reason,
+        evidence={"gate": result.model_dump(mode="json"), "flow_run": flow_run.name},
+        digests=digests_of(registry, challenger),
+    )
     if result.passed:
-        move(registry, challenger, champion)
+        move(champions, event)
     else:
+        champions.hold(event)
         registry.tag(challenger, {"gate": "failed", "gate.evidence": " | ".join(result.reasons)})
     report(challenger, champion, result)
     return result.passed
@@ -52,12 +67,9 @@ def judge(
 
 
 @step("move the alias")
-def move(registry: Registry, challenger: EncoderVersion, champion: EncoderVersion | None) -> EncoderVersion:
-    """Make the challenger the champion, and say in its tags whom it followed."""
-    prior = champion.version if champion else "none"
-    return registry.promote(
-        challenger, {"gate": "passed", "promoted.at": now(), "promoted.over": prior, "promoted.by": code_commit()}
-    )
+def move(champions: Champions, event: Event) -> Entry:
+    """Journal the promotion, then make the challenger the champion."""
+    return champions.move(event)
 
 
 def report(challenger: EncoderVersion, champion: EncoderVersion | None, result: GateResult) -> None:

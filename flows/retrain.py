@@ -43,7 +43,7 @@ def retrain(check_id: str) -> bool:
         spot=decision.spot_label_set,
     )
     version = train(labels, start=champion.version)
-    promoted = promote(version)
+    promoted = promote(version, reason=f"answers check {check_id}")
     answer = Answer(check_id=check_id, label_set=labels, version=version, promoted=promoted, created=now())
     record(store, answer)
     return promoted

@@ -7,6 +7,9 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import Task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import deployment, flow_run
+
+from influcoder.provenance import person
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -15,6 +18,11 @@ R = TypeVar("R")
 def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     """A task; steps pass models and matrices, which must be neither hashed nor pickled."""
     return lambda work: Task(work, name=name, cache_policy=NO_CACHE, persist_result=False)
+
+
+def actor() -> str:
+    """Who answers for this run: the run itself where a deployment runs, else the person who called the flow."""
+    return f"flow run {flow_run.name}" if deployment.id else person()
 
 
 def show(key: str, summary: str, table: Sequence[Mapping[str, Any]], links: Mapping[str, str]) -> None:

@@ -1,5 +1,6 @@
-"""Which code did the work, and when."""
+"""Which code did the work, when, and for whom."""
 
+import getpass
 import os
 import subprocess
 from datetime import UTC, datetime
@@ -25,6 +26,16 @@ def code_commit() -> str:
 def now() -> str:
     """UTC time, ISO 8601, to the second."""
     return datetime.now(UTC).replace(microsecond=0).isoformat()
+
+
+def person() -> str:
+    """Who is at the keyboard: `$INFLUCODER_ACTOR`, else the user of this machine."""
+    if given := os.environ.get("INFLUCODER_ACTOR"):
+        return given
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def _git(folder: Path, *arguments: str) -> str:

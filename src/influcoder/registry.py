@@ -86,6 +86,11 @@ class Registry:
         mlflow.set_tracking_uri(settings.tracking_uri)
         self._client: Any = mlflow.MlflowClient()
 
+    @property
+    def model(self) -> str:
+        """Name of the registered model that all versions are of."""
+        return self._settings.model
+
     @contextmanager
     def run(self, name: str, tags: Mapping[str, str]) -> Iterator[str]:
         """A training run, closed as failed where the body raises; gives the run's id."""

@@ -42,6 +42,8 @@ def test_every_command_has_help_with_an_example(tmp_path):
         "warm-up",
         "train",
         "promote",
+        "rollback",
+        "journal",
         "check",
         "retrain",
         "attribute",

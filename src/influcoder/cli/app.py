@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from influcoder.cli import champion
 from influcoder.cli.stack import SERVERS, Stack
+from influcoder.cli.terminal import console
 from influcoder.errors import InflucoderError, ServiceError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-# Where nobody looks at a terminal (a file, a pipe), 80 columns would break every table.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 STACKS = Path(".influcoder")
 
 Decoder = Annotated[str | None, typer.Option(help="decoder checkpoint: a directory, .gguf, package:NAME, hf:NAME")]
@@ -144,17 +144,8 @@ def train(
     console.print(f"encoder version {flow(label_set, start)} is the challenger")
 
 
-@app.command()
-def promote(version: Annotated[str, typer.Option(help="alias or number")] = "challenger") -> None:
-    """Hold a version against the gate and make it the champion where it passes.
-
-    Example: `influcoder promote --version 3`
-    """
-    from flows.promote import promote as flow
-
-    if not flow(version):
-        raise InflucoderError("the version did not pass the gate.", "Its tags in MLflow say why; the champion stays.")
-    console.print("the version is the champion")
+for _command in (champion.promote, champion.rollback, champion.journal):
+    app.command()(_command)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
+from influcoder.cli import chronicle
 from influcoder.cli.stack import Stack
 from influcoder.cli.tables import facts
 from influcoder.errors import InflucoderError
@@ -35,6 +36,7 @@ def gather(stack: Stack) -> Table:
         ("corpus", settings.corpus),
         line("champion", lambda: _version(_registry().find(CHAMPION), wrong)),
         line("challenger", lambda: _version(_registry().find(CHALLENGER))),
+        line("journal", lambda: chronicle.status(wrong)),
         line("latest labels", lambda: latest(store) or "none"),
         line("last check", lambda: _last_check(store, wrong)),
         line("next run", _next_run),

@@ -1,0 +1,194 @@
+"""The succession of champions: each move is journalled first, then the alias follows, so a killed move can be finished.
+
+A move that was done is noted on the version (`journal.entry`), which tells a move that was killed half-way from an
+alias that somebody moved by hand later.
+"""
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from influcoder.errors import ChangedMeanwhileError, RegistryError
+from influcoder.journal import Action, Entry, Event, append, champion_of, entries
+from influcoder.provenance import code_commit
+from influcoder.registry import CHAMPION, EncoderVersion, Registry
+from influcoder.store import ObjectStore
+
+DONE = "journal.entry"
+FILES = "encoder.sha256"
+_IDENTITY = ("labelset.id", "decoder.fingerprint", "teacher.id", "code.commit")
+_REMEDIES = (
+    "Run: influcoder journal --repair (the alias follows the journal), "
+    "or influcoder journal --adopt (the journal follows the alias)"
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """The journal beside the alias.
+
+    Args:
+        entries: the journal, oldest first.
+        alias: the version that MLflow calls champion; None where there is none.
+        unfinished: the entry whose move of the alias was killed; None where there is none.
+    """
+
+    entries: tuple[Entry, ...]
+    alias: EncoderVersion | None
+    unfinished: Entry | None = None
+
+    @property
+    def recorded(self) -> str | None:
+        """The version that the alias must point to."""
+        return champion_of(self.entries)
+
+    @property
+    def pointed(self) -> str | None:
+        """The version that the alias points to."""
+        return self.alias.version if self.alias else None
+
+    @property
+    def problem(self) -> str:
+        """How the alias differs from the journal, and what to do; empty where it does not."""
+        if self.recorded == self.pointed:
+            return ""
+        said = f"the journal says {_words(self.recorded)}, MLflow says {_words(self.pointed)}"
+        if self.recorded is None:
+            return f"{said}. Run: influcoder journal --adopt (so does the next promotion)"
+        if self.unfinished:
+            return f"a move of the alias was killed half-way: {said}. Run: influcoder journal --repair"
+        return f"the alias was moved by hand: {said}. {_REMEDIES}"
+
+
+class Champions:
+    """Who is champion: the journal in the store, and the alias in MLflow that follows it.
+
+    Args:
+        store: holds the journal.
+        registry: holds versions and aliases.
+    """
+
+    def __init__(self, store: ObjectStore, registry: Registry) -> None:
+        self._store = store
+        self._registry = registry
+
+    def state(self) -> State:
+        """Journal and alias as they are now."""
+        found, alias = entries(self._store, self._registry.model), self._registry.find(CHAMPION)
+        state = State(tuple(found), alias)
+        last = next((entry for entry in reversed(found) if entry.action is not Action.HELD), None)
+        if last is None or not state.problem or state.pointed not in (last.prior, last.evidence.get("alias")):
+            return state
+        target = self._registry.find(last.version)
+        done = target is None or target.tags.get(DONE) == str(last.number)
+        return state if done else State(tuple(found), alias, last)
+
+    def settle(self, actor: str) -> State:
+        """Bring journal and alias together before a decision: finish a killed move, note one that was made by hand.
+
+        Raises:
+            RegistryError: there is a champion by the journal, and no alias at all.
+        """
+        state = self.state()
+        if not state.problem:
+            return state
+        if state.unfinished:
+            self._follow(state.unfinished)
+        elif state.alias:
+            self._note(state, state.alias, actor, "the alias was found here; it was moved outside Influcoder")
+        else:
+            raise RegistryError(state.problem)
+        return self.state()
+
+    def move(self, event: Event) -> Entry:
+        """Make a version the champion.
+
+        Raises:
+            ChangedMeanwhileError: the champion is not the one that the event calls prior.
+        """
+        present = self._registry.find(CHAMPION)
+        if (present.version if present else None) != event.prior:
+            raise ChangedMeanwhileError("the champion changed meanwhile.", "Run the same step again.")
+        return self._follow(append(self._store, self._registry.model, event))
+
+    def hold(self, event: Event) -> Entry:
+        """Note that a version did not become champion."""
+        return append(self._store, self._registry.model, event)
+
+    def adopt(self, actor: str, reason: str) -> Entry:
+        """Journal an alias that was moved by hand.
+
+        Raises:
+            RegistryError: journal and alias agree, or there is no alias.
+        """
+        state = self.state()
+        if state.alias is None or not state.problem:
+            raise RegistryError("there is nothing to adopt.", _agreement(state))
+        return self._note(state, state.alias, actor, reason or "the alias was moved by hand")
+
+    def repair(self, actor: str, reason: str) -> Entry:
+        """Move the alias to where the journal says; the entry that it follows.
+
+        Raises:
+            RegistryError: journal and alias agree, or the journal names no champion.
+        """
+        state = self.state()
+        if state.recorded is None or not state.problem:
+            raise RegistryError("there is nothing to repair.", _agreement(state))
+        if state.unfinished:
+            return self._follow(state.unfinished)
+        event = Event(
+            action=Action.REPAIRED,
+            version=state.recorded,
+            prior=state.recorded,
+            actor=actor,
+            reason=reason or f"MLflow said {_words(state.pointed)}",
+            evidence={"alias": state.pointed},
+        )
+        return self._follow(append(self._store, self._registry.model, event))
+
+    def _note(self, state: State, alias: EncoderVersion, actor: str, reason: str) -> Entry:
+        event = Event(
+            action=Action.ADOPTED,
+            version=alias.version,
+            prior=state.recorded,
+            actor=actor,
+            reason=reason,
+            digests=digests_of(self._registry, alias),
+        )
+        return self._follow(append(self._store, self._registry.model, event))
+
+    def _follow(self, entry: Entry) -> Entry:
+        """Do to the alias what the journal says, and note that it was done."""
+        tags = {}
+        if entry.action is Action.PROMOTED:
+            over = {"promoted.over": entry.prior or "none", "promoted.by": code_commit()}
+            tags = {"gate": "passed", "promoted.at": entry.created, **over}
+        version = self._registry.promote(self._registry.version(entry.version), tags)
+        self._registry.tag(version, {DONE: str(entry.number)})
+        return entry
+
+
+def digests_of(registry: Registry, version: EncoderVersion) -> dict[str, str]:
+    """What identifies a version: its run, what it came from, and SHA-256 over its files' names and content."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = _files_hash(registry.download(version, Path(folder)))
+    return {"run.id": version.run_id, FILES: files, **{n: version.tags[n] for n in _IDENTITY if n in version.tags}}
+
+
+def _files_hash(folder: Path) -> str:
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{path.relative_to(folder).as_posix()} {digest}\n".encode())
+    return whole.hexdigest()
+
+
+def _agreement(state: State) -> str:
+    return state.problem or f"The journal and MLflow both say {_words(state.recorded)}."
+
+
+def _words(version: str | None) -> str:
+    return f"version {version}" if version else "no champion"
