@@ -5,7 +5,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test check up bench-labels clean
+.PHONY: demo test check up bench-labels bench-peers clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
@@ -28,9 +28,21 @@ bench-labels: $(STAMP)
 	$(BIN)/python bench/label_ceiling.py
 	$(BIN)/python bench/label_tradeoffs.py
 
+# The first of them again, with other libraries beside: their pins are their own, so they get an environment of their
+# own that sees the project's.
+bench-peers: .venv-peers/.installed
+	.venv-peers/bin/python bench/labels.py $(BENCH)
+
+.venv-peers/.installed: bench/peers/requirements.txt $(STAMP)
+	$(BIN)/python -m venv .venv-peers
+	$(abspath $(BIN))/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$(.venv-peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	.venv-peers/bin/python -m pip install --quiet --no-deps -r $<
+	touch $@
+
 $(STAMP): infra/install.sh infra/constraints.txt pyproject.toml
 	PYTHON=$(PYTHON) TORCH=$(TORCH) TORCH_INDEX=$(TORCH_INDEX) bash infra/install.sh $(VENV)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .influcoder
+	rm -rf $(VENV) .venv-peers .influcoder

@@ -148,7 +148,8 @@ def _replace_unknown(model: Any, names: Sequence[str]) -> None:
             continue
         if not isinstance(layer, Conv1D):
             raise DecoderError(f"kronfluence does not know the layer {name}, a {type(layer).__name__}.")
-        linear = torch.nn.Linear(*layer.weight.shape, device="meta")
+        inputs, outputs = layer.weight.shape
+        linear = torch.nn.Linear(inputs, outputs, device="meta")
         linear.weight = torch.nn.Parameter(layer.weight.detach().T, requires_grad=False)
         linear.bias = torch.nn.Parameter(layer.bias.detach(), requires_grad=False)
         parent, _, own = name.rpartition(".")
