@@ -35,7 +35,7 @@ bench-peers: .venv-peers/.installed
 
 .venv-peers/.installed: bench/peers/requirements.txt $(STAMP)
 	$(BIN)/python -m venv .venv-peers
-	$(abspath $(BIN))/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
 	  > "$$(.venv-peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
 	.venv-peers/bin/python -m pip install --quiet --no-deps -r $<
 	touch $@

@@ -25,6 +25,7 @@ from common import RESULTS, options_parser, prepare, table
 from scipy.stats import spearmanr
 
 PART = RESULTS / "labels.part"
+TIME_LIMIT = 420
 HOW = "pip install --no-deps -r bench/peers/requirements.txt (or `make bench-peers`)"
 
 
@@ -56,7 +57,7 @@ METHODS = (
     Method("bergson", "bergson_index", "bergson", "cosine", "each layer projected to 16 × 16, batches of 512 tokens"),
     Method("dattri-llm", "dattri_llm_tracin", "dattri_llm", "cosine", "whole gradients as factors, a sample a batch"),
     Method("kronfluence dot", "kronfluence_dot", "kronfluence", "dot", "whole gradients, batches of 4"),
-    Method("dattri", "dattri_tracin", "dattri", "cosine", "whole gradients by torch.func, batches of 4", True),
+    Method("dattri LoGra", "dattri_logra", "dattri", "dot", "each layer projected to 16 × 16, one sample a batch"),
     Method("TRAK", "trak_features", "trak", "cosine", "whole gradients by torch.func, projected to 8 dimensions", True),
     Method("autograd loop", "full_gradients", "", "dot", "whole gradients, one sample at a time: the reference", True),
     Method("kronfluence EK-FAC", "kronfluence_ekfac", "kronfluence", "", "with curvature: another quantity", True),
@@ -113,7 +114,10 @@ def _wanted(method: Method, only: list[str]) -> bool:
 
 def _in_a_process(method: Method) -> dict:
     command = [sys.executable, __file__, *sys.argv[1:], "--method", method.name]
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"no result after {TIME_LIMIT} seconds"}
     if done.returncode:
         print(f"{method.name} failed: {done.stderr[-2000:]}", file=sys.stderr)
         return {"failed": done.stderr.strip().splitlines()[-1]}

@@ -56,6 +56,9 @@ def _loss_output():
     class TargetLoss(AbstractModelOutput):
         """The loss itself is what is differentiated, so its gradient by itself is 1."""
 
+        def __init__(self):
+            super().__init__()
+
         @staticmethod
         def get_output(model, weights, buffers, ids, labels):
             call = torch.func.functional_call(model, (weights, buffers), (ids[None],), {"use_cache": False})
