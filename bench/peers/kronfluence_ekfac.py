@@ -1,0 +1,10 @@
+"""kronfluence: EK-FAC influence, factors fitted on the candidates; most of it is 420 eigendecompositions, paid once."""
+
+import numpy as np
+
+from influcoder.influence.ekfac import ekfac_influence
+
+
+def scores(decoder, tokens, queries) -> np.ndarray:
+    """EK-FAC influence, loss on the targets, mean over their tokens."""
+    return ekfac_influence(decoder, tokens[:queries], tokens[queries:], tokens[queries:])
