@@ -213,15 +213,14 @@ def run(options) -> dict:
 
 def ours(decoder, tokens, queries) -> np.ndarray:
     """Cosines of influence features by hooks."""
-    from influcoder.influence.batching import in_batches
+    from influcoder.influence.batching import Batching, in_batches
     from influcoder.influence.gradients import extract_features
     from influcoder.influence.teacher import TeacherSpec
 
     spec = TeacherSpec(projection_dim=32768, storage="float32")
     rows = np.zeros((len(tokens), spec.projection_dim), np.float32)
-    for batch, features in in_batches(
-        [len(item) for item in tokens], 512, lambda batch: extract_features(decoder, spec, [tokens[i] for i in batch])
-    ):
+    work = Batching().share(decoder, lambda own, batch: extract_features(own, spec, [tokens[i] for i in batch]))
+    for batch, features in in_batches([len(item) for item in tokens], *work):
         rows[batch] = features.vectors
     return rows[:queries] @ rows[queries:].T
 
