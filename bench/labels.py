@@ -52,7 +52,7 @@ class Method:
 
 METHODS = (
     Method("model alone", "", "", "", ""),
-    Method("ours", "", "", "cosine", "LoRA rank 16 by hooks, sketched to 32,768 dimensions, batches of 512 tokens"),
+    Method("ours", "", "", "cosine", "LoRA rank 16 by hooks, sketched to 32,768 dimensions, 256 tokens a core"),
     Method("peft loop", "peft_loop", "peft", "cosine", "LoRA rank 16 by autograd, one sample at a time"),
     Method("bergson", "bergson_index", "bergson", "cosine", "each layer projected to 16 × 16, batches of 512 tokens"),
     Method("dattri-llm", "dattri_llm_tracin", "dattri_llm", "cosine", "whole gradients as factors, a sample a batch"),
