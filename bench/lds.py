@@ -157,7 +157,7 @@ def about(options: argparse.Namespace, losses: np.ndarray, one: float, best: flo
     spread = losses.mean(0).std(1).mean()
     return (
         f"Linear datamodelling score: {options.queries} queries, {options.candidates} candidates of "
-        f"`{options.corpus}`, {options.subsets} subsets of half the pool, each trained on {options.seeds} times "
+        f"`{options.corpus}`, {options.subsets} subsets of half the pool, {options.seeds} retrainings of each "
         f"({options.epochs} epochs, batch {options.batch}, learning rate {options.learning_rate:g}); decoder of "
         f"{options.blocks} blocks, {options.hidden} wide, pre-trained for {options.steps} steps on "
         f"`{options.pretraining}`. Loss after retraining {losses.mean():.3f} nats a token, standard deviation over "

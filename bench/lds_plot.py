@@ -32,16 +32,16 @@ def plot(scores: Mapping[str, Interval], one: float, best: float, path: Path) ->
     axes.barh(names, values, xerr=reach, error_kw={"ecolor": "#3d444d", "lw": 1, "capsize": 2.5}, **bars)
     for place, score in enumerate(found):
         axes.annotate(
-            f"{score.value:.2f}", (max(score.hi, 0), place), (5, 0), textcoords="offset points", va="center", fontsize=8
+            f"{score.value:.3f}", (max(score.hi, 0), place), (5, 0), textcoords="offset points", va="center", fontsize=8
         )
     for where, text, style in ((one, "one half of the retrainings", ":"), (best, "most that can be reached", "--")):
         if np.isfinite(where):
-            axes.axvline(where, color="#5b6570", linestyle=style, lw=1.2, label=f"{text} {where:.2f}")
+            axes.axvline(where, color="#5b6570", linestyle=style, lw=1.2, label=f"{text} {where:.3f}")
     axes.axvline(0, color="#3d444d", lw=0.8)
     axes.invert_yaxis()
     axes.set(xlabel="linear datamodelling score: mean per-query ρ with what retraining did", xlim=(None, 1.02))
     axes.set_title("How far a ranking predicts what retraining does", loc="left")
-    axes.legend(frameon=False, loc="lower right", fontsize=8)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(0.85, 0), fontsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
     figure.savefig(path, dpi=150)
