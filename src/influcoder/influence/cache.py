@@ -107,7 +107,21 @@ class FeatureCache:
 
     def known(self) -> dict[str, str]:
         """The shard that holds each cached sample, by the sample's hash."""
-        return {value: key for key in self._store.keys(self._folder) for value in self._hashes(key)}
+        found, read, complete = dict[str, str](), set[str](), False
+        while not complete:
+            complete = True
+            for key in self._store.keys(self._folder):
+                if key in read:
+                    continue
+                try:
+                    found.update(dict.fromkeys(self._hashes(key), key))
+                    read.add(key)
+                except IntegrityError:
+                    if self._store.exists(key):
+                        raise
+                    # Another run has merged the shard into a larger one since it was listed: that one is still to read.
+                    complete = False
+        return found
 
     def add(self, table: FeatureTable) -> str:
         """Write a shard; a shard that is there already is left alone."""
