@@ -60,7 +60,7 @@ def label_spot(settings: Settings, spec: TeacherSpec, store: ObjectStore, seed: 
     """Label a small fresh draw under the decoder as it is now, and publish it."""
     plan = plan_spot(*read_corpora(settings), settings.labels.spot, seed, spec.curved_on, settings.labels.seed)
     labels = build_label_set(settings, spec, plan, store)
-    keep(store, labels, gate(labels, settings.labels.strict))
+    keep(store, labels, gate(labels, settings.labels))
     return labels
 
 

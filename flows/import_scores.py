@@ -30,7 +30,7 @@ def import_scores(
     settings = load_settings(decoder=decoder, corpus=corpus)
     store = ObjectStore(settings.store)
     label_set = read(settings, Path(table), origin, "spot" if spot else "training")
-    validation = gate(label_set, settings.labels.strict)
+    validation = gate(label_set, settings.labels)
     manifest = keep(store, label_set, validation)
     report(store, manifest, validation)
     return manifest.id

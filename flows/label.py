@@ -8,7 +8,7 @@ from influcoder.labelsets import LabelSet, Manifest, Plan, load_label_set, plan_
 from influcoder.labelsets.build import build_label_set, read_corpora
 from influcoder.labelsets.publish import docs_links, publish
 from influcoder.labelsets.validation import Validation, validate
-from influcoder.settings import Settings, load_settings
+from influcoder.settings import LabelSettings, Settings, load_settings
 from influcoder.store import ObjectStore
 
 
@@ -28,7 +28,7 @@ def label(
     store = ObjectStore(settings.store)
     plan = draw(settings, store, parent, spot)
     label_set = compute(settings, settings.teacher, plan, store)
-    validation = gate(label_set, settings.labels.strict)
+    validation = gate(label_set, settings.labels)
     manifest = keep(store, label_set, validation)
     report(store, manifest, validation)
     return manifest.id
@@ -49,9 +49,9 @@ def compute(settings: Settings, spec: TeacherSpec, plan: Plan, store: ObjectStor
 
 
 @step("great expectations")
-def gate(label_set: LabelSet, strict: bool) -> Validation:
+def gate(label_set: LabelSet, labels: LabelSettings) -> Validation:
     """Refuse labels that break a rule."""
-    return validate(label_set, strict)
+    return validate(label_set, labels.strict, labels.max_cut)
 
 
 @step("publish")

@@ -67,6 +67,8 @@ class LabelSettings(_Section):
         workers: batches at a time; 0 chooses by the hardware: on a CPU a worker for each core up to 4, on a GPU one.
         shard_samples: samples in one object of the feature cache.
         optimizer_state: file of Adam's moments that the teacher `less` preconditions with, see `influcoder warm-up`.
+        max_cut: the largest share of a text, in the mean over all samples, that `teacher.max_tokens` may cut away;
+            labels of texts that the decoder saw less of say little about them.
         strict: whether a label set that breaks an expectation is refused.
         seed: seed of the draw.
         engine: `local`, or `ray` for the workers of a Ray cluster that is running already; labels are the same.
@@ -82,6 +84,7 @@ class LabelSettings(_Section):
     workers: int = Field(0, ge=0)
     shard_samples: int = Field(32, ge=1)
     optimizer_state: str | None = None
+    max_cut: float = Field(0.9, gt=0, le=1)
     strict: bool = True
     seed: int = 0
     engine: Literal["local", "ray"] = "local"

@@ -107,8 +107,8 @@ def test_a_changed_feature_shard_is_refused(store, built, tiny_decoder, corpus_f
 LABEL_ALL = """
 import sys
 import torch
-torch.set_num_threads(1)
 from influcoder.decoder import load_decoder
+from influcoder.influence import labeller
 from influcoder.influence.teacher import Teacher
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.batching import Batching
@@ -118,19 +118,31 @@ from influcoder.samples import read_corpus
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 
-decoder_dir, corpus, prefix = sys.argv[1:]
+decoder_dir, corpus, prefix, begun, workers = sys.argv[1:]
+torch.set_num_threads(int(workers))
+extract = labeller.extract_features
+
+def noted(decoder, spec, tokens, state):
+    with open(begun, "a") as file:
+        print(len(tokens), file=file)
+    return extract(decoder, spec, tokens, state)
+
+labeller.extract_features = noted
 store = ObjectStore(load_settings().store.model_copy(update={"prefix": prefix}))
 decoder = load_decoder(decoder_dir)
 teacher = Teacher(decoder_fingerprint=decoder.fingerprint, spec=TeacherSpec(rank=4, projection_dim=4096, max_tokens=64))
 cache = FeatureCache(store, teacher.features_id)
-done = label_samples(decoder, teacher, read_corpus(corpus).samples, cache, Effort(Batching(64, 1), 8))
+done = label_samples(decoder, teacher, read_corpus(corpus).samples, cache, Effort(Batching(64, int(workers)), 8))
 print(done.computed)
 """
 
 
-def test_killed_labelling_loses_one_batch_at_most(store, request, tiny_decoder, tiny_decoder_dir, corpus_file):
-    prefix = f"tests/{request.node.name}"
-    command = [sys.executable, "-c", LABEL_ALL, str(tiny_decoder_dir), str(corpus_file), prefix]
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_labelling_loses_one_batch_a_worker_at_most(
+    store, request, tiny_decoder, tiny_decoder_dir, corpus_file, tmp_path, workers
+):
+    prefix, begun = f"tests/{request.node.name}", tmp_path / "begun"
+    command = [sys.executable, "-c", LABEL_ALL, tiny_decoder_dir, corpus_file, prefix, begun, str(workers)]
     first = subprocess.Popen(command, env=os.environ)
     end = time.monotonic() + 120
     while len(list(store.keys("features/"))) < 5 and time.monotonic() < end:
@@ -142,6 +154,8 @@ def test_killed_labelling_loses_one_batch_at_most(store, request, tiny_decoder, 
     kept = len(cache.known())
     total = len(read_corpus(str(corpus_file)))
     assert 5 <= kept < total
+    batches = [int(line) for line in begun.read_text().split()]
+    assert sum(batches) - kept <= workers * max(batches)
     second = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=True)
     assert int(second.stdout) == total - kept
     assert len(cache.known()) == total

@@ -7,11 +7,20 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from influcoder.agreement import agreement
 from influcoder.decoder import Decoder, load_decoder
 from influcoder.errors import DecoderError, SampleError, SettingsError
-from influcoder.samples import read_corpus
+from influcoder.influence.cache import FeatureTable
+from influcoder.influence.gradients import extract_features
+from influcoder.influence.labeller import Labelled
+from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.influence.tokens import tokenize
+from influcoder.labelsets.build import decoder_for
+from influcoder.labelsets.labelset import assemble
+from influcoder.labelsets.plan import Entry, Plan
+from influcoder.samples import Sample, read_corpus
 from influcoder.settings import load_settings
 from monitoring.decision import Judgement, judge_drift
 from monitoring.gate import judge_challenger
@@ -117,3 +126,83 @@ def test_variable_that_can_not_be_parsed_is_named_and_not_the_file(monkeypatch, 
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert "influcoder.toml can't be read" not in str(caught.value)
+
+
+def write_in_place(path, at=-4000):
+    """Other bytes in the same file, as a training run does that saves over its last checkpoint."""
+    with path.open("r+b") as file:
+        file.seek(at, 2)
+        file.write(bytes(range(64)) * 30)
+
+
+def features_of(decoder, samples):
+    spec = TeacherSpec(rank=2, projection_dim=128, max_tokens=64)
+    return extract_features(decoder, spec, [tokenize(decoder.tokenizer, sample, 64) for sample in samples[:4]])
+
+
+def test_files_that_change_after_loading_change_no_feature_and_are_noticed(copied, samples):
+    decoder = load_decoder(str(copied), device="cpu")
+    before = features_of(decoder, samples)
+    assert not decoder.files_changed
+    write_in_place(copied / "model.safetensors")
+    assert decoder.files_changed
+    np.testing.assert_array_equal(features_of(decoder, samples).vectors, before.vectors)
+    assert np.abs(features_of(load_decoder(str(copied), device="cpu"), samples).vectors - before.vectors).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "change", [lambda file: file.unlink(), lambda file: file.write_bytes(b"")], ids=["gone", "cut"]
+)
+def test_files_that_vanish_or_are_cut_after_loading_are_noticed(copied, samples, change):
+    decoder = load_decoder(str(copied), device="cpu")
+    before = features_of(decoder, samples)
+    change(copied / "model.safetensors")
+    assert decoder.files_changed
+    np.testing.assert_array_equal(features_of(decoder, samples).vectors, before.vectors)
+
+
+def test_files_that_change_while_they_are_read_are_refused(copied, monkeypatch):
+    read = AutoModelForCausalLM.from_pretrained
+
+    def meanwhile(*arguments, **keywords):
+        found = read(*arguments, **keywords)
+        write_in_place(copied / "model.safetensors")
+        return found
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", meanwhile)
+    with pytest.raises(DecoderError, match="was written to while it was read"):
+        load_decoder(str(copied))
+
+
+@pytest.fixture
+def gpt2_dir(tiny_decoder, tmp_path):
+    """Learned positions: what lies beyond them is an index error within torch."""
+    config = GPT2Config(vocab_size=len(tiny_decoder.tokenizer), n_positions=40, n_embd=16, n_layer=1, n_head=2)
+    return Decoder("gpt2", GPT2LMHeadModel(config), tiny_decoder.tokenizer).save(tmp_path / "gpt2")
+
+
+@pytest.mark.parametrize(("kind", "positions"), [("learned", 40), ("rotary", 512)])
+def test_a_teacher_that_shows_more_than_a_decoder_reads_is_refused(
+    kind, positions, tiny_decoder_dir, gpt2_dir, tmp_path, monkeypatch, samples
+):
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(decoder=str(gpt2_dir if kind == "learned" else tiny_decoder_dir))
+    most = TeacherSpec(rank=2, projection_dim=64, max_tokens=positions)
+    with pytest.raises(
+        SettingsError, match=rf"reads {positions} tokens at most.*Set teacher.max_tokens to {positions}"
+    ):
+        decoder_for(settings, most.model_copy(update={"max_tokens": positions + 1}))
+    decoder = decoder_for(settings, most)
+    long = tokenize(decoder.tokenizer, Sample("long", "", "lantern " * 600), positions)
+    assert len(long) == positions
+    assert np.isfinite(extract_features(decoder, most, [long]).vectors).all()
+
+
+def test_a_split_whose_every_query_is_quarantined_is_a_clear_error(samples):
+    roles = [("query", samples[:2]), ("candidate", samples[2:7])]
+    plan = Plan("spot", tuple(Entry(s, role, "report") for role, of in roles for s in of), (("here", "0"),))
+    kept = tuple(sample.hash for sample in samples[2:7])
+    table = FeatureTable(kept, np.ones((5, 3), np.float32), *np.ones((3, 5), np.float32))
+    bad = {sample.hash: "loss nan, gradient norm nan" for sample in samples[:2]}
+    with pytest.raises(SampleError, match=f"no query of the report split.*{samples[0].id}.*loss nan"):
+        assemble(plan, Teacher(decoder_fingerprint="f" * 64), "tiny", Labelled(table, bad, 5))

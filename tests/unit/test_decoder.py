@@ -161,3 +161,35 @@ def test_missing_weights_file_is_refused(copied):
     (copied / "model.safetensors").unlink()
     with pytest.raises(DecoderError, match="can't be loaded"):
         load_decoder(str(copied))
+
+
+def test_twin_shares_every_weight_and_no_module(tiny_decoder):
+    twin = tiny_decoder.twin()
+    for kind in ("parameters", "buffers"):
+        pairs = list(zip(*(getattr(decoder.model, kind)() for decoder in (tiny_decoder, twin)), strict=True))
+        assert pairs
+        assert all(own.data_ptr() == other.data_ptr() for own, other in pairs)
+    assert not {id(module) for module in tiny_decoder.model.modules()} & {id(module) for module in twin.model.modules()}
+    assert twin.fingerprint == tiny_decoder.fingerprint
+    assert not twin.model.training
+
+
+def test_tied_embeddings_stay_tied_in_a_twin_and_in_private_memory(tiny_decoder, loaded):
+    for model in (tiny_decoder.twin().model, loaded.model, loaded.twin().model):
+        assert model.config.tie_word_embeddings
+        assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def test_hooks_of_a_twin_are_its_own(tiny_decoder):
+    twin, heard = tiny_decoder.twin(), []
+    hooks = [
+        decoder.model.lm_head.register_forward_hook(lambda *_, name=name: heard.append(name))
+        for name, decoder in (("own", tiny_decoder), ("twin", twin))
+    ]
+    ids = torch.tensor([[1, 2, 3]])
+    tiny_decoder.model(ids)
+    assert heard == ["own"]
+    twin.model(ids)
+    assert heard == ["own", "twin"]
+    for hook in hooks:
+        hook.remove()

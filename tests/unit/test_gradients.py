@@ -206,8 +206,11 @@ def test_row_does_not_depend_on_the_padding(decoder, batch, samples):
     assert np.abs(padded.vectors[:-1] - extract_features(decoder, WHOLE, batch).vectors).max() < 1e-5
 
 
-def test_sketched_features_are_the_sketch_of_the_whole(tiny_decoder, batch):
-    whole, sketched = extract_features(tiny_decoder, WHOLE, batch), extract_features(tiny_decoder, SKETCHED, batch)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_sketched_features_are_the_sketch_of_the_whole(tiny_decoder, batch, dtype):
+    model = copy.deepcopy(tiny_decoder.model).to(dtype)
+    decoder = Decoder("tiny", model, tiny_decoder.tokenizer)
+    whole, sketched = extract_features(decoder, WHOLE, batch), extract_features(decoder, SKETCHED, batch)
     rows = torch.from_numpy(whole.vectors * whole.norms[:, None])
     expected = torch.zeros(len(batch), SKETCHED.projection_dim)
     for name in sorted(linear_names(tiny_decoder.model)):
@@ -217,7 +220,9 @@ def test_sketched_features_are_the_sketch_of_the_whole(tiny_decoder, batch):
             layer, expected
         )
     assert rows.shape[1] == 0
-    np.testing.assert_allclose(sketched.vectors * sketched.norms[:, None], expected.numpy(), rtol=1e-4, atol=1e-5)
+    assert sketched.vectors.dtype == np.float32
+    expected = expected.numpy() / np.linalg.norm(expected.numpy(), axis=1, keepdims=True)
+    assert np.abs(sketched.vectors - expected).max() <= 1e-5
 
 
 def test_features_are_unit_rows(decoder, batch):

@@ -95,3 +95,20 @@ def test_violations_are_only_reported_where_nothing_is_strict(label_set):
         "be_between cut",
     ]
     assert "index.html" in validation.docs
+
+
+def cut(label_set, share):
+    """Every other sample lost twice that share of its tokens."""
+    cuts = np.where(np.arange(len(label_set.entries)) % 2, 2 * share, 0).astype(np.float32)
+    return replace(label_set, features=replace(label_set.features, cuts=cuts))
+
+
+def test_texts_of_which_too_much_was_cut_are_refused_with_the_setting_to_change(label_set):
+    with pytest.raises(
+        ValidationFailedError, match=r"column_mean_to_be_between cut\(observed 0.3.*Raise teacher.max_tokens"
+    ):
+        validate(cut(label_set, 0.4), max_cut=0.3)
+
+
+def test_texts_of_which_little_was_cut_pass(label_set):
+    assert validate(cut(label_set, 0.25), max_cut=0.3).success

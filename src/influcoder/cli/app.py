@@ -226,7 +226,7 @@ def main() -> None:
     except InflucoderError as error:
         fail(str(error))
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         fail(f"the disk is full: {error.filename or 'no space left'}. Free space, then run the same command again.")
     except RuntimeError as error:

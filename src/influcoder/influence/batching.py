@@ -2,8 +2,9 @@
 
 import gc
 import logging
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,20 +73,21 @@ def in_batches(
     if len(works) == 1:
         yield from _one_by_one(queue, works[0])
         return
-    idle, running = list(works), dict[Future[Result], tuple[Work[Result], list[int]]]()
-    with _shared_cores(len(works)), ThreadPoolExecutor(len(works)) as pool:
+    workers, idle, running = len(works), list(works), dict[Future[Result], tuple[Work[Result], list[int], bool]]()
+    with _shared_cores(workers), ThreadPoolExecutor(workers) as pool:
         while queue or running:
             while queue and idle:
                 work, batch = idle.pop(), queue.take()
-                running[pool.submit(work, batch)] = (work, batch)
+                running[pool.submit(work, batch)] = (work, batch, workers == 1)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                work, batch = running.pop(future)
+                work, batch, alone = running.pop(future)
                 try:
                     result = future.result()
                 except (RuntimeError, MemoryError) as error:
-                    queue.put_back(batch, error, alone=not running)
-                    if len(batch) == 1:
+                    queue.put_back(batch, error, alone)
+                    if len(batch) == 1 and workers > 1:
                         # It may fit once the others no longer take their part: go on with a worker less.
+                        workers -= 1
                         continue
                 else:
                     yield batch, result
@@ -109,7 +111,7 @@ class _Queue:
     def __init__(self, lengths: Sequence[int], token_budget: int) -> None:
         self._lengths = lengths
         self._budget = token_budget
-        self._left = deque(sorted(range(len(lengths)), key=lambda index: -lengths[index]))
+        self._left = self._sorted(range(len(lengths)))
 
     def __bool__(self) -> bool:
         return bool(self._left)
@@ -127,11 +129,17 @@ class _Queue:
                 f"a single sample of {longest} tokens does not fit into memory.", "Lower teacher.max_tokens."
             ) from error
         self._budget = min(self._budget, max(1, len(batch) // 2) * longest)
-        self._left.extendleft(reversed(batch))
+        # Several workers come back in any order, and a batch is counted by its first, the longest.
+        self._left = self._sorted([*batch, *self._left])
+        # The error keeps the frames that it passed, and those the tensors of the batch that did not fit.
+        traceback.clear_frames(error.__traceback__)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         logger.warning("memory ran out; going on with batches of %d tokens", self._budget)
+
+    def _sorted(self, indices: Iterable[int]) -> deque[int]:
+        return deque(sorted(indices, key=lambda index: -self._lengths[index]))
 
 
 @contextmanager

@@ -110,11 +110,18 @@ class FeatureCache:
 
     def known(self) -> dict[str, str]:
         """The shard that holds each cached sample, by the sample's hash."""
-        keys = list(self._store.keys(self._folder))
-        with ThreadPoolExecutor(_READERS) as pool:
-            return {
-                value: key for key, hashes in zip(keys, pool.map(self._hashes, keys), strict=True) for value in hashes
-            }
+        found, read, complete = dict[str, str](), set[str](), False
+        while not complete:
+            keys = [key for key in self._store.keys(self._folder) if key not in read]
+            with ThreadPoolExecutor(_READERS) as pool:
+                headers = dict(zip(keys, pool.map(self._hashes, keys), strict=True))
+            # Another run has merged a shard without a header into a larger one since it was listed: read that too.
+            complete = all(hashes is not None for hashes in headers.values())
+            for key, hashes in headers.items():
+                if hashes is not None:
+                    found.update(dict.fromkeys(hashes, key))
+                    read.add(key)
+        return found
 
     def add(self, table: FeatureTable) -> str:
         """Write a shard; a shard that is there already is left alone."""
@@ -179,15 +186,17 @@ class FeatureCache:
         hashes = tuple(json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["hashes"]))
         return FeatureTable(hashes, *(columns[name] for name in _COLUMNS))
 
-    def _hashes(self, key: str) -> list[str]:
+    def _hashes(self, key: str) -> list[str] | None:
+        """The samples of a shard; None where it is not there any more."""
         try:
             head = self._store.get_range(key, 0, _HEADER_GUESS)
+            length = int.from_bytes(head[:8], "little")
+            if len(head) < 8 + length:
+                head = self._store.get_range(key, 0, 8 + length)
         except IntegrityError:
-            # Another worker has merged the shard into a larger one since it was listed.
-            return []
-        length = int.from_bytes(head[:8], "little")
-        if len(head) < 8 + length:
-            head = self._store.get_range(key, 0, 8 + length)
+            if self._store.exists(key):
+                raise
+            return None
         try:
             return list(json.loads(json.loads(head[8 : 8 + length])["__metadata__"]["hashes"]))
         except (ValueError, KeyError) as error:

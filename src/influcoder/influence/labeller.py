@@ -68,7 +68,7 @@ def label_samples(
     Args:
         decoder: the decoder whose gradients count.
         teacher: whose features they are.
-        samples: unique by content.
+        samples: those of the same content are one.
         cache: where features are kept.
         effort: how much is worked on at once.
         state: the optimiser state that LESS preconditions with.
@@ -76,10 +76,10 @@ def label_samples(
         WrongDecoderError: the decoder is not the teacher's.
     """
     check_decoder(decoder, teacher)
-    known = cache.known()
-    cached = [sample.hash for sample in samples if sample.hash in known]
-    missing = [sample for sample in samples if sample.hash not in known]
-    logger.info("labelling %d samples: %d are cached, %d are new", len(samples), len(cached), len(missing))
+    known, unique = cache.known(), {sample.hash: sample for sample in samples}
+    cached = [value for value in unique if value in known]
+    missing = [sample for value, sample in unique.items() if value not in known]
+    logger.info("labelling %d samples: %d are cached, %d are new", len(unique), len(cached), len(missing))
     quarantined: dict[str, str] = {}
 
     def tables() -> Iterator[FeatureTable]:
@@ -91,8 +91,7 @@ def label_samples(
                 ticker.advance(len(table.hashes) + len(bad))
                 yield table
 
-    order = [sample.hash for sample in samples]
-    table = FeatureTable.gather(tables(), order)
+    table = FeatureTable.gather(tables(), list(unique))
     return Labelled(table, quarantined, len(missing) - len(quarantined))
 
 

@@ -78,8 +78,20 @@ def label_plan(
 
 
 def decoder_for(settings: Settings, spec: TeacherSpec) -> Decoder:
-    """The decoder in use now, loaded as a teacher wants it."""
-    return load_decoder(settings.decoder, spec.dtype, spec.attention)
+    """The decoder in use now, loaded as a teacher wants it.
+
+    Raises:
+        SettingsError: the teacher shows it more tokens than it has positions for.
+    """
+    decoder = load_decoder(settings.decoder, spec.dtype, spec.attention)
+    positions = getattr(decoder.model.config.get_text_config(), "max_position_embeddings", None)
+    if positions is not None and spec.max_tokens > positions:
+        # Learned positions end in an index error; rotary ones go on and mean nothing.
+        raise SettingsError(
+            f"decoder {settings.decoder} reads {positions} tokens at most, and the teacher shows it {spec.max_tokens}.",
+            f"Set teacher.max_tokens to {positions} or less.",
+        )
+    return decoder
 
 
 def optimizer_state(settings: Settings, spec: TeacherSpec) -> AdamState | None:

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from influcoder.errors import SampleError
 from influcoder.influence.cache import FeatureTable
 from influcoder.influence.labeller import Labelled
 from influcoder.influence.pairs import PairScores
@@ -170,8 +171,20 @@ class LabelSet:
 def assemble(
     plan: Plan, teacher: Teacher, decoder_uri: str, labelled: Labelled, reliability: Reliability | None = None
 ) -> LabelSet:
-    """A label set of what was planned and could be labelled."""
+    """A label set of what was planned and could be labelled.
+
+    Raises:
+        SampleError: nothing of what was planned in a role of a split could be.
+    """
     entries = tuple(entry for entry in plan.entries if entry.sample.hash not in labelled.quarantined)
+    kept = {(entry.split, entry.role) for entry in entries}
+    lost = [entry for entry in plan.entries if (entry.split, entry.role) not in kept]
+    if lost:
+        raise SampleError(
+            f"no {lost[0].role} of the {lost[0].split} split has a gradient that can be compared; sample "
+            f"{lost[0].sample.id!r} has {labelled.quarantined[lost[0].sample.hash]}.",
+            "Look at the sample; where all are like that, the decoder's weights or its dtype are at fault.",
+        )
     identity = _identity(plan, teacher, entries)
     return LabelSet(identity, entries, labelled.table, decoder_uri, labelled.quarantined, reliability)
 

@@ -21,6 +21,8 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 OUTLIER_DEVIATIONS = 12.0
 CONSTANT_ROW_SPREAD = 1e-6
 _DOCS = "gx/uncommitted/data_docs/local_site"
+# How the expectation on what the length limit cuts away is named among the failures.
+_CUT = "column_mean_to_be_between cut"
 _PAGES = (".html", ".css", ".svg", ".ico", ".png")
 
 
@@ -48,18 +50,19 @@ class Validation:
         return next(path for path in self.docs if path.startswith(f"validations/{table}/"))
 
 
-def validate(label_set: LabelSet, strict: bool = True) -> Validation:
+def validate(label_set: LabelSet, strict: bool = True, max_cut: float = 1.0) -> Validation:
     """Hold a label set against its expectations.
 
     Args:
         label_set: labels that are not published yet.
         strict: raise where one does not hold; else it is only reported.
+        max_cut: the largest share of a text, in the mean over all, that the length limit may cut away.
     Raises:
         ValidationFailedError: an expectation does not hold; the message names each.
     """
     validation = _run(
         {
-            "samples": (samples_table(label_set), _samples_suite(label_set)),
+            "samples": (samples_table(label_set), _samples_suite(label_set, max_cut)),
             "pairs": (label_set.pairs, _pairs_suite(label_set)),
             "rows": (rows_table(label_set), _rows_suite()),
         }
@@ -67,9 +70,15 @@ def validate(label_set: LabelSet, strict: bool = True) -> Validation:
     if strict and not validation.success:
         raise ValidationFailedError(
             f"label set {label_set.id} is not published: {'; '.join(validation.failures)}.",
-            "Mend the samples, or set labels.strict = false to publish it all the same.",
+            f"{_remedy(validation.failures)}, or set labels.strict = false to publish it all the same.",
         )
     return validation
+
+
+def _remedy(failures: tuple[str, ...]) -> str:
+    if any(_CUT in failure for failure in failures):
+        return "Raise teacher.max_tokens, so that less of each text is cut away (labels.max_cut is the limit)"
+    return "Mend the samples"
 
 
 def samples_table(label_set: LabelSet) -> pd.DataFrame:
@@ -93,7 +102,7 @@ def rows_table(label_set: LabelSet) -> pd.DataFrame:
     return spread.rename("spread").reset_index()
 
 
-def _samples_suite(label_set: LabelSet) -> list[Any]:
+def _samples_suite(label_set: LabelSet, max_cut: float) -> list[Any]:
     from great_expectations import expectations as expect
 
     return [
@@ -105,11 +114,11 @@ def _samples_suite(label_set: LabelSet) -> list[Any]:
         expect.ExpectColumnValuesToBeInSet(column="split", value_set=["train", "selection", "report"]),
         expect.ExpectColumnValueLengthsToBeBetween(column="target", min_value=1),
         *[_no_null(name) for name in ("hash", "id", "role", "split", "target")],
-        *(_feature_expectations() if label_set.features is not None else []),
+        *(_feature_expectations(max_cut) if label_set.features is not None else []),
     ]
 
 
-def _feature_expectations() -> list[Any]:
+def _feature_expectations(max_cut: float) -> list[Any]:
     from great_expectations import expectations as expect
 
     return [
@@ -120,6 +129,7 @@ def _feature_expectations() -> list[Any]:
         ),
         expect.ExpectColumnValuesToBeBetween(column="loss", min_value=0),
         expect.ExpectColumnValuesToBeBetween(column="cut", min_value=0, max_value=1, strict_max=True),
+        expect.ExpectColumnMeanToBeBetween(column="cut", max_value=max_cut),
     ]
 
 
