@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from common import RESULTS, options_parser, prepare, table
+from common import RESULTS, matmul_rate, options_parser, prepare, table
 from scipy.stats import spearmanr
 
 PART = RESULTS / "labels.part"
@@ -162,7 +162,11 @@ def _about(options, runs: dict[str, list[dict]]) -> str:
         "(median, least to most, ratios within a round; what takes long ran once). Every method takes the loss on the "
         "target alone, mean over its tokens, and the linear layers without the head. ρ: mean per-query Spearman with "
         "the cosine or dot product of whole gradients, whichever the method stands for. Largest difference between "
-        f"our cosines and the peft loop's: {np.abs(ours - loop).max():.1e}, the sketch's error."
+        f"our cosines and the peft loop's: {np.abs(ours - loop).max():.1e}, the sketch's error. "
+        f"How far this carries: {options.queries} queries of {options.candidates} candidates can't put methods in order "
+        "whose ρ are close (ours and the peft loop differ by a sketch alone); the other libraries ran at one setting "
+        "each, not tuned; kronfluence passes over the candidates once more for every batch of queries, so its seconds "
+        "grow with them; the matrix product is timed once in each process, and its rate moves with the machine."
     )
 
 
@@ -224,20 +228,6 @@ def ours(decoder, tokens, queries) -> np.ndarray:
     ):
         rows[batch] = features.vectors
     return rows[:queries] @ rows[queries:].T
-
-
-def matmul_rate(seconds: float = 1.0) -> float:
-    """Billions of operations a second of a large float32 matrix product."""
-    import torch
-
-    left, right = (torch.randn(1024, 1024) for _ in range(2))
-    for _ in range(5):
-        left @ right
-    count, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        left @ right
-        count += 1
-    return count * 2 * 1024**3 / (time.perf_counter() - start) / 1e9
 
 
 def peak_mb() -> float:
