@@ -163,7 +163,7 @@ def _about(options, runs: dict[str, list[dict]]) -> str:
         "target alone, mean over its tokens, and the linear layers without the head. ρ: mean per-query Spearman with "
         "the cosine or dot product of whole gradients, whichever the method stands for. Largest difference between "
         f"our cosines and the peft loop's: {np.abs(ours - loop).max():.1e}, the sketch's error. "
-        f"How far this carries: {options.queries} queries of {options.candidates} candidates can't put methods in order "
+        f"How far this carries: {options.queries} queries of {options.candidates} candidates can't order methods "
         "whose ρ are close (ours and the peft loop differ by a sketch alone); the other libraries ran at one setting "
         "each, not tuned; kronfluence passes over the candidates once more for every batch of queries, so its seconds "
         "grow with them; the matrix product is timed once in each process, and its rate moves with the machine."
