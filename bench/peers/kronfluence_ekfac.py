@@ -1,4 +1,7 @@
-"""kronfluence: EK-FAC influence, factors fitted on the candidates; most of it is 420 eigendecompositions, paid once."""
+"""kronfluence: EK-FAC influence, factors fitted on the candidates.
+
+The seconds hold the fit (two eigendecompositions a layer), which a longer run pays once, and no turn to warm up.
+"""
 
 import numpy as np
 
