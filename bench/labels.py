@@ -3,7 +3,8 @@
 Each run is a process of its own, so that its peak memory is its own; the methods take turns. The published loop
 (arXiv 2606.13668) takes each sample's gradient by autograd. The arithmetic rate counts 4 operations a weight and
 token (one forward pass and a backward pass to the inputs) and stands beside the best that a plain matrix product
-reached in any of the processes. Runs that are done are kept in a `.part` file; started again, the benchmark goes on after them.
+reached in any of the processes. Runs that are done are kept in a `.part` file; started again, the benchmark goes on
+after them.
 
 Example: python bench/labels.py --samples 12 --rounds 3
 """
