@@ -54,4 +54,4 @@ def test_features_of_the_real_decoder_are_the_gradients_of_an_adapter(decoder, a
         unit = gradient / np.linalg.norm(gradient)
         assert np.linalg.norm(features.vectors[row] - unit) <= 1e-5
         assert features.norms[row] == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
-        assert features.losses[row] == pytest.approx(float(loss), rel=1e-5)
+        assert features.losses[row] == pytest.approx(float(loss.detach()), rel=1e-5)

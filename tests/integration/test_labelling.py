@@ -49,12 +49,12 @@ def place(stack, request):
     return load_settings().store.model_copy(update={"prefix": f"engine/{request.node.name}"})
 
 
-@pytest.fixture
-def cores():
+@pytest.fixture(params=[1, 2])
+def workers(request):
     """The tests run on one thread; workers need one each."""
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
+    torch.set_num_threads(request.param)
+    yield request.param
     torch.set_num_threads(before)
 
 
@@ -100,14 +100,11 @@ def test_no_feature_depends_on_the_shards(place, tiny_decoder, chosen, undisturb
     assert (len(sizes) == 1) == (shard == 1000)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("broken", ["create 0", "create 1", "create 4", "create 7", "delete 0"])
-def test_no_feature_depends_on_where_a_run_was_stopped(
-    place, tiny_decoder, chosen, undisturbed, cores, broken, workers
-):
+def test_no_feature_depends_on_where_a_run_was_stopped(place, tiny_decoder, chosen, undisturbed, broken, workers):
     with pytest.raises(StoreError, match="the connection broke") as stopped:
         label(Fragile(place, broken), tiny_decoder, chosen, workers)
-    assert torch.get_num_threads() == 2, f"the cores are not given back while somebody looks at {stopped}"
+    assert torch.get_num_threads() == workers, f"the cores are not given back while somebody looks at {stopped}"
     store = ObjectStore(place)
     teacher = Teacher(decoder_fingerprint=tiny_decoder.fingerprint, spec=SPEC)
     kept = len(FeatureCache(store, teacher.features_id).known())
