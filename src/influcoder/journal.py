@@ -42,7 +42,7 @@ class Event(BaseModel):
         prior: the champion before; None where there was none.
         actor: who or what did it.
         reason: why, in words.
-        evidence: what it rests on: the gate's figures, ids of checks and label sets.
+        evidence: what it rests on: the gate's figures, ids of checks and label sets; NaN and infinity become null.
         digests: what identifies the version, by name.
     """
 

@@ -8,6 +8,7 @@ from influcoder.errors import IntegrityError
 from influcoder.journal import Action, Event, champion_of, check_chain, line_of, place, seal, sealed_hash
 from influcoder.store import sha256
 
+FIGURES = st.floats(allow_nan=False, allow_infinity=False)
 VERSIONS = st.sampled_from(["1", "2", "3", "4"])
 EVENTS = st.builds(
     Event,
@@ -16,7 +17,7 @@ EVENTS = st.builds(
     prior=st.none() | VERSIONS,
     actor=st.text(max_size=8),
     reason=st.text(max_size=20),
-    evidence=st.dictionaries(st.text(max_size=4), st.floats(allow_nan=False) | st.text(max_size=4), max_size=2),
+    evidence=st.dictionaries(st.text(max_size=4), FIGURES | st.text(max_size=4), max_size=2),
     digests=st.dictionaries(st.text(max_size=4), st.text(max_size=8), max_size=2),
 )
 JOURNALS = st.lists(EVENTS, min_size=1, max_size=5)
