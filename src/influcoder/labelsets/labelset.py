@@ -137,10 +137,12 @@ class LabelSet:
 
     def _pairs(self, split: str) -> pd.DataFrame:
         block = self.block(split) if self.scores is None or not self.exchangeable else self.square(split)
+        # Objects, so that a pair names two hashes instead of holding copies of them.
+        queries, candidates = (np.array([s.hash for s in role], object) for role in (block.queries, block.candidates))
         frame = pd.DataFrame(
             {
-                "query": np.repeat([sample.hash for sample in block.queries], len(block.candidates)),
-                "candidate": np.tile([sample.hash for sample in block.candidates], len(block.queries)),
+                "query": np.repeat(queries, len(candidates)),
+                "candidate": np.tile(candidates, len(queries)),
                 "split": split,
                 "score": block.labels.ravel().astype(np.float32),
             }
