@@ -8,7 +8,14 @@ import numpy as np
 
 from influcoder.bootstrap import Interval
 
-COLOURS = {"gradient": "#2f6db5", "encoder": "#d9822b"}
+_TEACHER = "#2f6db5"
+COLOURS = {
+    "gradient": _TEACHER,
+    "EK-FAC": _TEACHER,
+    "LESS": _TEACHER,
+    "damped Fisher": _TEACHER,
+    "encoder": "#d9822b",
+}
 OTHER = "#9aa3ad"
 
 
