@@ -9,6 +9,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
@@ -64,6 +65,35 @@ def tiny_decoder_dir(tiny_decoder, tmp_path_factory) -> Path:
 def samples() -> list[Sample]:
     """Varied samples, unique by content and by view; enough in every split for the smallest budget."""
     return varied_samples()
+
+
+@pytest.fixture(scope="session")
+def decoder_of(tiny_decoder):
+    """A function: the tiny decoder, or one with random weights of another architecture and the same tokenizer."""
+
+    def make(architecture) -> Decoder:
+        if architecture is None:
+            return tiny_decoder
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            model = architecture(len(tiny_decoder.tokenizer))
+        return Decoder("tiny", model.eval().requires_grad_(False), tiny_decoder.tokenizer)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def assert_same_features():
+    """A function that holds two feature tables against each other, row by row."""
+
+    def compare(found, expected) -> None:
+        assert found.hashes == expected.hashes
+        assert np.abs(found.vectors[:] - expected.vectors[:]).max() <= 1e-5
+        np.testing.assert_allclose(found.norms, expected.norms, rtol=1e-4)
+        np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-5)
+        np.testing.assert_array_equal(found.cuts, expected.cuts)
+
+    return compare
 
 
 @pytest.fixture(scope="session")

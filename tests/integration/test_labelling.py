@@ -78,22 +78,14 @@ def undisturbed(stack, tiny_decoder, chosen):
     return done.table
 
 
-def assert_same(found, expected):
-    assert found.hashes == expected.hashes
-    assert np.abs(found.vectors[:] - expected.vectors[:]).max() <= 1e-5
-    np.testing.assert_allclose(found.norms, expected.norms, rtol=1e-4)
-    np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-5)
-    np.testing.assert_array_equal(found.cuts, expected.cuts)
-
-
 @pytest.mark.parametrize("shard", [1, 3, 1000])
-def test_no_feature_depends_on_the_shards(place, tiny_decoder, chosen, undisturbed, shard):
+def test_no_feature_depends_on_the_shards(assert_same_features, place, tiny_decoder, chosen, undisturbed, shard):
     store = ObjectStore(place)
     done, cache = label(store, tiny_decoder, chosen, shard=shard)
-    assert_same(done.table, undisturbed)
+    assert_same_features(done.table, undisturbed)
     again, _ = label(store, tiny_decoder, chosen[::-1], shard=shard)
     assert again.computed == 0
-    assert_same(again.table.select(undisturbed.hashes), undisturbed)
+    assert_same_features(again.table.select(undisturbed.hashes), undisturbed)
     sizes = [len(cache._hashes(key)) for key in store.keys("features/")]
     assert sum(sizes) == len(chosen)
     assert all(size >= shard for size in sorted(sizes)[1:])
@@ -101,7 +93,9 @@ def test_no_feature_depends_on_the_shards(place, tiny_decoder, chosen, undisturb
 
 
 @pytest.mark.parametrize("broken", ["create 0", "create 1", "create 4", "create 7", "delete 0"])
-def test_no_feature_depends_on_where_a_run_was_stopped(place, tiny_decoder, chosen, undisturbed, broken, workers):
+def test_no_feature_depends_on_where_a_run_was_stopped(
+    assert_same_features, place, tiny_decoder, chosen, undisturbed, broken, workers
+):
     with pytest.raises(StoreError, match="the connection broke") as stopped:
         label(Fragile(place, broken), tiny_decoder, chosen, workers)
     assert torch.get_num_threads() == workers, f"the cores are not given back while somebody looks at {stopped}"
@@ -113,7 +107,7 @@ def test_no_feature_depends_on_where_a_run_was_stopped(place, tiny_decoder, chos
     done, cache = label(store, tiny_decoder, chosen, workers)
     assert done.computed == len(chosen) - kept
     assert set(cache.known()) == set(undisturbed.hashes)
-    assert_same(done.table, undisturbed)
+    assert_same_features(done.table, undisturbed)
 
 
 def test_a_run_says_what_it_reuses(place, tiny_decoder, chosen, caplog):
@@ -130,11 +124,11 @@ def test_a_run_says_what_it_reuses(place, tiny_decoder, chosen, caplog):
     ]
 
 
-def test_samples_of_the_same_content_are_labelled_once(place, tiny_decoder, chosen, undisturbed):
+def test_samples_of_the_same_content_are_labelled_once(assert_same_features, place, tiny_decoder, chosen, undisturbed):
     done, cache = label(ObjectStore(place), tiny_decoder, [*chosen[:3], chosen[1], *chosen])
     assert done.computed == len(chosen)
     assert set(cache.known()) == set(undisturbed.hashes)
-    assert_same(done.table, undisturbed)
+    assert_same_features(done.table, undisturbed)
 
 
 def test_shards_that_another_run_merges_meanwhile_are_found_again(place, tiny_decoder, chosen, undisturbed):

@@ -25,14 +25,9 @@ def gpt2(vocabulary):
 
 
 @pytest.fixture(scope="module", params=[None, gpt2], ids=["llama", "gpt2"])
-def decoder(request, tiny_decoder):
+def decoder(request, decoder_of):
     """One with plain linear layers, and one with Conv1D and biases."""
-    if request.param is None:
-        return tiny_decoder
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        model = request.param(len(tiny_decoder.tokenizer))
-    return Decoder("tiny", model.eval().requires_grad_(False), tiny_decoder.tokenizer)
+    return decoder_of(request.param)
 
 
 @pytest.fixture(scope="module")

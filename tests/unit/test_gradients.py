@@ -55,14 +55,9 @@ def opt(vocabulary):
 @pytest.fixture(
     scope="module", params=[None, gpt2, gpt_neox, opt, qwen2], ids=lambda make: make.__name__ if make else "llama"
 )
-def decoder(request, tiny_decoder):
+def decoder(request, decoder_of):
     """Grouped-query attention, Conv1D, parallel residuals with fused projections, projected embeddings, biases."""
-    if request.param is None:
-        return tiny_decoder
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        model = request.param(len(tiny_decoder.tokenizer))
-    return Decoder("tiny", model.eval().requires_grad_(False), tiny_decoder.tokenizer)
+    return decoder_of(request.param)
 
 
 @pytest.fixture(scope="module")
