@@ -15,8 +15,9 @@ from common import RESULTS, Bench, interleaved, options_parser, prepare, ratios,
 
 from influcoder.influence.batching import Batching
 from influcoder.influence.gradients import extract_features
-from influcoder.influence.numerics import in_dtype, recomputed
+from influcoder.influence.numerics import recomputed
 from influcoder.influence.reliability import second_opinion
+from influcoder.influence.rounding import in_dtype, rounded_to_bfloat16
 from influcoder.influence.teacher import TeacherSpec
 
 RANKS = (8, 16, 32, 64)
@@ -62,8 +63,11 @@ def seeds(bench: Bench, max_tokens: int, where: str) -> None:
 def numerics(bench: Bench, max_tokens: int, where: str) -> None:
     """The default teacher where only rounding differs: other batches, other floating-point types."""
     spec = TeacherSpec(max_tokens=max_tokens)
-    decoders = {name: in_dtype(bench.decoder, name) for name in ("bfloat16", "float64")}
-    decoders["float32, weights rounded to bfloat16"] = in_dtype(decoders["bfloat16"], "float32")
+    decoders = {
+        "all rounded to bfloat16": rounded_to_bfloat16(bench.decoder),
+        "weights rounded to bfloat16": in_dtype(in_dtype(bench.decoder, "bfloat16"), "float32"),
+        "float64": in_dtype(bench.decoder, "float64"),
+    }
     samples = [*bench.queries, *bench.candidates]
     own, apart = (recomputed(bench.decoder, spec, samples, Batching(), apart=apart) for apart in (False, True))
     others = {"other batches": apart}

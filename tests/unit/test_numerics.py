@@ -8,7 +8,8 @@ from scipy.stats import spearmanr
 from influcoder.decoder import load_decoder
 from influcoder.influence import numerics
 from influcoder.influence.batching import Batching
-from influcoder.influence.numerics import in_dtype, numerics_of, recomputed
+from influcoder.influence.numerics import numerics_of, recomputed
+from influcoder.influence.rounding import in_dtype, rounded_to_bfloat16
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.influence.tokens import tokenize
 
@@ -54,6 +55,30 @@ def test_a_decoder_in_another_type_is_the_one_that_is_loaded_in_it(tiny_decoder,
     rows = [recomputed(decoder, SPEC, chosen, Batching(200, 1)).vectors[:] for decoder in (cast, loaded)]
     np.testing.assert_allclose(*rows, atol=1e-6)
     assert 1e-4 < np.abs(rows[0] - own.vectors[:]).max() < 0.5
+
+
+def test_rounding_to_bfloat16_moves_features_as_bfloat16_itself_does(tiny_decoder, chosen, own):
+    rounded = rounded_to_bfloat16(tiny_decoder)
+    assert {p.dtype for p in rounded.model.parameters()} == {torch.float32}
+    assert not any(module._forward_hooks for module in tiny_decoder.model.modules())
+    weights = in_dtype(in_dtype(tiny_decoder, "bfloat16"), "float32")
+    decoders = (in_dtype(tiny_decoder, "bfloat16"), rounded, weights)
+    halved, *found = (recomputed(d, SPEC, chosen, Batching(200, 1)).vectors[:] for d in decoders)
+    moved = [np.linalg.norm(rows - own.vectors[:], axis=1).mean() for rows in (halved, *found)]
+    assert moved[1] == pytest.approx(moved[0], rel=0.3)
+    assert moved[2] < moved[1], "weights are not all that is rounded"
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_workers_round_too(tiny_decoder, chosen, cores):
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores)
+    try:
+        rows = recomputed(rounded_to_bfloat16(tiny_decoder), SPEC, chosen, Batching(64, cores)).vectors[:]
+    finally:
+        torch.set_num_threads(before)
+    alone = recomputed(rounded_to_bfloat16(tiny_decoder), SPEC, chosen, Batching(64, 1)).vectors[:]
+    np.testing.assert_allclose(rows, alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["gradient-cosine", "gradient-dot", "fisher"])

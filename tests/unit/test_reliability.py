@@ -102,7 +102,7 @@ def test_each_kind_of_second_opinion_is_said_in_its_own_words():
     short = Numerics(**figures)
     assert "in other batches they keep ρ 0.9999 (cosines move by 2.5e-05 at most); 8 queries" in str(short)
     both = reliability_of(own, other, numerics=Numerics(**figures, dtypes=0.987, dtypes_error=0.04))
-    assert "with the decoder in bfloat16 ρ 0.9870 (4.0e-02); 8 queries × 16 candidates." in str(both)
+    assert "with the decoder rounded to bfloat16 ρ 0.9870 (4.0e-02); 8 queries × 16 candidates." in str(both)
     assert Reliability.model_validate_json(both.model_dump_json()) == both
 
 

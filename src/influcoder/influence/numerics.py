@@ -1,12 +1,10 @@
 """How far a teacher's ranking moves when arithmetic alone changes: other batches, another floating-point type."""
 
-import copy
 import json
 import logging
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from influcoder.agreement import per_query_spearman
@@ -17,6 +15,7 @@ from influcoder.influence.batching import Batching, in_batches, is_out_of_memory
 from influcoder.influence.cache import FeatureCache, FeatureTable, Gathering
 from influcoder.influence.gradients import extract_features
 from influcoder.influence.labeller import Effort, label_samples, usable_rows
+from influcoder.influence.rounding import in_dtype, rounded_to_bfloat16
 from influcoder.influence.scores import as_cosine, exact_influence
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.influence.tokens import tokenize
@@ -38,7 +37,7 @@ class Numerics(BaseModel):
         candidates: number of candidates.
         batches: mean per-query ρ with features computed beside samples of other lengths than in the labels' batches.
         batches_error: largest absolute difference of a cosine then.
-        dtype: the other floating-point type.
+        dtype: the other floating-point type: `bfloat16`, of which only the rounding is taken, or `float32`.
         dtypes: mean per-query ρ with features of the same decoder in that type; None where memory was too short.
         dtypes_error: largest absolute difference of a cosine then.
     """
@@ -56,7 +55,8 @@ class Numerics(BaseModel):
     def __str__(self) -> str:
         moved = f"in other batches they keep ρ {self.batches:.4f} (cosines move by {self.batches_error:.1e} at most)"
         if self.dtypes is not None:
-            moved += f", with the decoder in {self.dtype} ρ {self.dtypes:.4f} ({self.dtypes_error:.1e})"
+            how = "rounded to" if self.dtype == "bfloat16" else "in"
+            moved += f", with the decoder {how} {self.dtype} ρ {self.dtypes:.4f} ({self.dtypes_error:.1e})"
         return f"Arithmetic alone moves them too: {moved}; {self.queries} queries × {self.candidates} candidates."
 
 
@@ -74,8 +74,9 @@ def measure_numerics(
 
     The labels themselves are one side: their features come from the cache, or are computed for it. For the other side
     the features of queries and candidates are computed again, twice: in pairs of a short and a long sample, so that
-    padding and neighbours are others; and by a copy of the decoder whose weights are of another type, bfloat16 for
-    one in float32 and float32 for any other. A curvature stays the teacher's own.
+    padding and neighbours are others; and by a copy of the decoder in another type. For one in float32 that is the
+    rounding of bfloat16 (see `rounded_to_bfloat16`), what labels made on other hardware would differ by; for any other
+    it is float32 with the same weights. A curvature stays the teacher's own.
 
     Args:
         decoder: the teacher's decoder; for a moment its weights are in memory once more, in the other type.
@@ -110,16 +111,6 @@ def measure_numerics(
 def other_dtype(spec: TeacherSpec) -> str:
     """The type that a teacher's own is held against."""
     return "bfloat16" if spec.dtype == "float32" else "float32"
-
-
-def in_dtype(decoder: Decoder, dtype: str) -> Decoder:
-    """The same decoder with weights of another type; buffers stay as they are, as when it is loaded in that type."""
-    weights = {
-        id(weight): torch.nn.Parameter(weight.detach().to(getattr(torch, dtype)), requires_grad=False)
-        for weight in decoder.model.parameters()
-    }
-    shared = {id(buffer): buffer for buffer in decoder.model.buffers()}
-    return Decoder(decoder.uri, copy.deepcopy(decoder.model, {**weights, **shared}), decoder.tokenizer)
 
 
 def recomputed(
@@ -177,7 +168,8 @@ def _in_other_dtype(
 ) -> FeatureTable | None:
     """Features under the decoder in another type; None where there is no memory for a second copy."""
     try:
-        return recomputed(in_dtype(decoder, dtype), spec, samples, batching, state)
+        other = rounded_to_bfloat16(decoder) if dtype == "bfloat16" else in_dtype(decoder, dtype)
+        return recomputed(other, spec, samples, batching, state)
     except (MemoryShortError, MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryShortError) and not is_out_of_memory(error):
             raise

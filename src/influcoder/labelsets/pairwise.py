@@ -102,8 +102,9 @@ def _split(
         queries, candidates, reference = (
             [tokenize(decoder.tokenizer, sample, spec.max_tokens) for sample in role] for role in roles
         )
-        options = {"reduction": spec.reduction, "seed": seed, "folder": folder}
-        matrix = ekfac_influence(decoder, queries, candidates, reference, **options)
+        matrix = ekfac_influence(
+            decoder, queries, candidates, reference, reduction=spec.reduction, seed=seed, folder=folder
+        )
         cache.keep_note(name, json.dumps(matrix.tolist()).encode())
     else:
         matrix = np.array(json.loads(kept), np.float32)
