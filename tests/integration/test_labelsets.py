@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from influcoder.decoder import load_decoder
 from influcoder.errors import IntegrityError
 from influcoder.influence.batching import Batching
 from influcoder.influence.cache import FeatureCache
@@ -18,6 +17,7 @@ from influcoder.influence.gradients import extract_features
 from influcoder.influence.labeller import Effort, label_samples
 from influcoder.influence.numerics import measure_numerics
 from influcoder.influence.reliability import measure_reliability
+from influcoder.influence.rounding import rounded_to_bfloat16
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.influence.tokens import tokenize
 from influcoder.labelsets import latest, load_label_set, plan_label_set, publish
@@ -109,12 +109,13 @@ def test_a_changed_feature_shard_is_refused(store, built, tiny_decoder, corpus_f
 LABEL_ALL = """
 import sys
 import torch
-from influcoder.decoder import load_decoder
 from influcoder.influence import labeller
+from influcoder.influence.rounding import rounded_to_bfloat16
 from influcoder.influence.teacher import Teacher
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.batching import Batching
 from influcoder.influence.labeller import Effort, label_samples
+from influcoder.influence.rounding import rounded_to_bfloat16
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.samples import read_corpus
 from influcoder.settings import load_settings
@@ -165,7 +166,7 @@ def test_killed_labelling_loses_one_batch_a_worker_at_most(
     assert len(list(store.keys("features/"))) <= total / 8 + 8 + kept % 8
 
 
-def test_labels_know_what_they_are_worth(store, tiny_decoder, tiny_decoder_dir, corpus_file):
+def test_labels_know_what_they_are_worth(store, tiny_decoder, corpus_file):
     plan = plan_label_set(read_corpus(str(corpus_file)), None, BUDGET, seed=0)
     queries, candidates = ([e.sample for e in plan.entries if e.role == role][:8] for role in ("query", "candidate"))
     spec = TeacherSpec(rank=8, projection_dim=2048, max_tokens=64)
@@ -173,9 +174,9 @@ def test_labels_know_what_they_are_worth(store, tiny_decoder, tiny_decoder_dir, 
     cache = FeatureCache(store, teacher.features_id)
     found = measure_reliability(tiny_decoder, teacher, queries, candidates, [], cache, EFFORT.batching)
 
-    def cosines(of):
+    def cosines(of, decoder=tiny_decoder):
         tokens = [tokenize(tiny_decoder.tokenizer, sample, 64) for sample in (*queries, *candidates)]
-        rows = np.concatenate([extract_features(tiny_decoder, of, [item]).vectors for item in tokens])
+        rows = np.concatenate([extract_features(decoder, of, [item]).vectors for item in tokens])
         return rows[: len(queries)] @ rows[len(queries) :].T
 
     def mean_rho(left, right):
@@ -191,12 +192,11 @@ def test_labels_know_what_they_are_worth(store, tiny_decoder, tiny_decoder_dir, 
     assert set(cache.known()) == {sample.hash for sample in (*queries, *candidates)}, "no pass is paid for twice"
     assert measure_reliability(tiny_decoder, teacher, queries, candidates, [], cache, EFFORT.batching) == found
     numerics = measure_numerics(tiny_decoder, teacher, queries, candidates, [], cache, EFFORT)
-    halved = load_decoder(str(tiny_decoder_dir), "bfloat16")
-    tokens = [tokenize(tiny_decoder.tokenizer, sample, 64) for sample in (*queries, *candidates)]
-    rows = np.concatenate([extract_features(halved, spec, [item]).vectors for item in tokens])
-    rounded = rows[: len(queries)] @ rows[len(queries) :].T
-    assert numerics.dtypes == pytest.approx(mean_rho(own, rounded), abs=1e-2)
-    assert numerics.dtypes_error == pytest.approx(np.abs(own - rounded).max(), rel=0.2)
+    rounded = cosines(spec, rounded_to_bfloat16(tiny_decoder))[:2, :5]
+    assert (numerics.queries, numerics.candidates) == (2, 5)
+    assert numerics.dtypes == pytest.approx(mean_rho(own[:2, :5], rounded), abs=1e-3)
+    # The features were kept in half precision.
+    assert numerics.dtypes_error == pytest.approx(np.abs(own[:2, :5] - rounded).max(), abs=2e-4)
     assert numerics.batches_error < 1e-3 < numerics.dtypes_error
     # Without a decoder nothing can be computed: what is said now was kept.
     assert measure_numerics(None, teacher, queries, candidates, [], cache, EFFORT) == numerics

@@ -23,8 +23,8 @@ from influcoder.samples import Sample
 from influcoder.store import sha256
 
 logger = logging.getLogger(__name__)
-QUERIES = 8
-CANDIDATES = 16
+# Two passes over a third of the samples cost less than the one over all of them that measures the ceiling.
+SHARE = 3
 MIN_QUERIES = 2
 MIN_CANDIDATES = 5
 
@@ -81,8 +81,8 @@ def measure_numerics(
     Args:
         decoder: the teacher's decoder; for a moment its weights are in memory once more, in the other type.
         teacher: whose labels are judged.
-        queries: samples in the role of queries; the first 8 count.
-        candidates: samples in the role of candidates; the first 16 count.
+        queries: samples in the role of queries; the first third counts, at least 2.
+        candidates: samples in the role of candidates; the first third counts, at least 5.
         reference: samples that the teacher's curvature is taken on; none where it has none.
         cache: where the teacher's features, and the result, are kept.
         effort: how much is worked on at once.
@@ -90,8 +90,9 @@ def measure_numerics(
     Returns:
         None where fewer than 2 queries or 5 candidates have a usable gradient, or are ranked by it.
     """
-    spec, roles = teacher.spec, (queries[:QUERIES], candidates[:CANDIDATES], reference)
-    dtype = other_dtype(spec)
+    spec, dtype = teacher.spec, other_dtype(teacher.spec)
+    counts = max(MIN_QUERIES, len(queries) // SHARE), max(MIN_CANDIDATES, len(candidates) // SHARE)
+    roles = queries[: counts[0]], candidates[: counts[1]], reference
     content = [spec.method, spec.damping, dtype, [[sample.hash for sample in role] for role in roles]]
     name = f"numerics-{sha256(json.dumps(content).encode())[:20]}"
     known = cache.note(name)
