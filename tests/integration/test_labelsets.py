@@ -109,13 +109,12 @@ def test_a_changed_feature_shard_is_refused(store, built, tiny_decoder, corpus_f
 LABEL_ALL = """
 import sys
 import torch
+from influcoder.decoder import load_decoder
 from influcoder.influence import labeller
-from influcoder.influence.rounding import rounded_to_bfloat16
 from influcoder.influence.teacher import Teacher
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.batching import Batching
 from influcoder.influence.labeller import Effort, label_samples
-from influcoder.influence.rounding import rounded_to_bfloat16
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.samples import read_corpus
 from influcoder.settings import load_settings
