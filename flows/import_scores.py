@@ -16,7 +16,12 @@ from influcoder.store import ObjectStore
 
 @flow(name="import-scores", log_prints=True)
 def import_scores(
-    table: str, origin: str = "", spot: bool = False, decoder: str | None = None, corpus: str | None = None
+    table: str,
+    origin: str = "",
+    spot: bool = False,
+    decoder: str | None = None,
+    corpus: str | None = None,
+    second_opinion: str | None = None,
 ) -> str:
     """Publish imported scores as a label set and return its id.
 
@@ -26,19 +31,23 @@ def import_scores(
         spot: whether they are spot labels for a check, rather than labels to train from.
         decoder: the decoder that they speak for; from the settings unless given.
         corpus: the pool that the candidates are from; from the settings unless given.
+        second_opinion: a table of another run of the same method, under other seeds; it gives the scores' ceiling.
     """
     settings = load_settings(decoder=decoder, corpus=corpus)
     store = ObjectStore(settings.store)
-    label_set = read(settings, Path(table), origin, "spot" if spot else "training")
+    other = Path(second_opinion) if second_opinion else None
+    label_set = read(settings, Path(table), origin, "spot" if spot else "training", other)
     validation = gate(label_set, settings.labels)
     manifest = keep(store, label_set, validation)
     report(store, manifest, validation)
+    print(manifest.worth)
     return manifest.id
 
 
 @step("read scores")
-def read(settings: Settings, table: Path, origin: str, kind: str) -> LabelSet:
+def read(settings: Settings, table: Path, origin: str, kind: str, second_opinion: Path | None) -> LabelSet:
     """Match the scores with their samples, under the decoder as it is now."""
     file, corpora = read_scores(table), read_corpora(settings)
+    second = read_scores(second_opinion) if second_opinion else None
     decoder = decoder_for(settings, settings.teacher)
-    return imported(file, *corpora, {"fingerprint": decoder.fingerprint, "uri": decoder.uri}, origin, kind)
+    return imported(file, *corpora, {"fingerprint": decoder.fingerprint, "uri": decoder.uri}, origin, kind, second)

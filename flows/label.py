@@ -75,6 +75,4 @@ def report(store: ObjectStore, manifest: Manifest, validation: Validation) -> No
     )
     if manifest.cut_share is not None:
         summary += f"\nThe length limit cut {manifest.cut_share:.0%} of their tokens away.\n"
-    if manifest.reliability is not None:
-        summary += f"\n{manifest.reliability}\n"
-    show("label-set", summary, table, docs_links(store, manifest.id))
+    show("label-set", f"{summary}\n{manifest.worth}\n", table, docs_links(store, manifest.id))

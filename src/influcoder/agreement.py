@@ -126,7 +126,9 @@ def aggregated_spearman(scores: Array, labels: Array) -> float:
 
 
 def precision_at_k(scores: Array, labels: Array, k: int) -> float:
-    """Share of the k best candidates by label that are among the k best by score; shapes (candidates,)."""
+    """Share of the k best candidates by label, or of all where they are fewer, that are among the k best by score;
+    shapes (candidates,)."""
+    k = min(k, len(labels))
     best = set(np.argsort(-labels, kind="stable")[:k])
     return len(best & set(np.argsort(-scores, kind="stable")[:k])) / k
 
@@ -134,8 +136,10 @@ def precision_at_k(scores: Array, labels: Array, k: int) -> float:
 def ndcg_at_k(scores: Array, labels: Array, k: int) -> float:
     """Normalised discounted cumulative gain (Järvelin and Kekäläinen 2002, section 2.2).
 
-    The gain of a candidate is its label above the smallest one, so that gains are not negative.
+    The gain of a candidate is its label above the smallest one, so that gains are not negative. Where there are fewer
+    than k candidates, all count.
     """
+    k = min(k, len(labels))
     gains = labels - labels.min()
     discounts = 1 / np.log2(np.arange(2, k + 2))
     ideal = float((np.sort(gains)[::-1][:k] * discounts).sum())

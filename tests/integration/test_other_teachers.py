@@ -8,13 +8,16 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
+from influcoder.influence.ekfac import ekfac_influence
 from influcoder.influence.gradients import extract_features
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.influence.tokens import tokenize
 from influcoder.labelsets import load_label_set
+from influcoder.labelsets.plan import other_reference
 from influcoder.labelsets.publish import load_manifest
-from influcoder.samples import read_corpus
+from influcoder.samples import read_corpus, split_of
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 
@@ -47,9 +50,11 @@ from flows.promote import promote
 from flows.retrain import retrain
 from flows.train import train
 from influcoder.errors import SettingsError
+from influcoder.registry import Registry
+from influcoder.settings import load_settings
 
-scores, noise = sys.argv[1:]
-labels = import_scores(scores, "a table of ours")
+scores, noise, again = sys.argv[1:]
+labels = import_scores(scores, "a table of ours", second_opinion=again)
 version = train(labels)
 promoted = promote(version)
 spot = import_scores(scores, "a table of ours", spot=True)
@@ -60,8 +65,9 @@ try:
     check()
 except SettingsError as error:
     refused = str(error)
-print(json.dumps(dict(labels=labels, promoted=promoted, spot=spot, agrees=agrees, drifts=drifts, refused=refused,
-                      retrained=retrain(drifts))))
+tags = Registry(load_settings().mlflow).version(version).tags
+print(json.dumps(dict(labels=labels, promoted=promoted, tags=tags, spot=spot, agrees=agrees, drifts=drifts,
+                      refused=refused, retrained=retrain(drifts))))
 """
 
 
@@ -77,12 +83,19 @@ def test_imported_scores_go_through_the_whole_loop(environment, tiny_decoder, co
             for j in candidates
         ]
     )
-    noise = np.random.default_rng(0).permutation(frame["score"])
+    generator = np.random.default_rng(0)
+    noise = generator.permutation(frame["score"])
+    again = frame.assign(score=frame["score"] + 0.5 * frame["score"].std() * generator.normal(size=len(frame)))
     frame.to_parquet(tmp_path / "scores.parquet")
     frame.assign(score=noise).to_csv(tmp_path / "noise.csv", index=False)
-    found = run(IMPORTED, tmp_path / "scores.parquet", tmp_path / "noise.csv")
+    again.to_csv(tmp_path / "again.csv", index=False)
+    found = run(IMPORTED, tmp_path / "scores.parquet", tmp_path / "noise.csv", tmp_path / "again.csv")
     store = ObjectStore(load_settings().store)
     labels = load_label_set(store, found["labels"])
+    ceiling = load_manifest(store, found["labels"]).reliability.ceiling
+    assert ceiling == pytest.approx(mean_rho(frame, again, {sample.id: split_of(sample) for sample in samples}))
+    assert found["tags"]["labels.ceiling"] == f"{ceiling:.4f}"
+    assert load_manifest(store, found["spot"]).reliability is None, "one table alone says nothing about itself"
     assert labels.features is None
     assert labels.identity.teacher.decoder_fingerprint == tiny_decoder.fingerprint
     block, place = labels.block("train"), {sample.hash: row for row, sample in enumerate(samples)}
@@ -95,6 +108,13 @@ def test_imported_scores_go_through_the_whole_loop(environment, tiny_decoder, co
     assert drifts["judgement"]["verdict"] == "drift"
     assert "import-scores" in found["refused"], "fresh labels of an imported teacher can't be bought"
     assert found["retrained"] is False
+
+
+def mean_rho(left, right, split):
+    """Mean ρ of the queries over the candidates of their own split."""
+    kept = left["query"].map(split) == left["candidate"].map(split)
+    both = left[kept].assign(other=right[kept]["score"]).groupby("query")
+    return np.mean([spearmanr(rows["score"], rows["other"]).statistic for _, rows in both if len(rows) > 2])
 
 
 COMPUTED = """
@@ -118,7 +138,7 @@ print(json.dumps(str(warm_up(Path(sys.argv[1]), 20, 4, None, None))))
 
 
 @pytest.mark.parametrize("method", ["less", "fisher", "ekfac"])
-def test_another_teacher_goes_through_the_loop(environment, method, corpus_file, tmp_path):
+def test_another_teacher_goes_through_the_loop(environment, method, tiny_decoder, corpus_file, tmp_path):
     environment.setenv("INFLUCODER_TEACHER__METHOD", method)
     environment.setenv("INFLUCODER_TEACHER__REFERENCE", "30")
     environment.setenv("INFLUCODER_ENCODER__EPOCHS", "1")
@@ -134,12 +154,19 @@ def test_another_teacher_goes_through_the_loop(environment, method, corpus_file,
     manifest = load_manifest(store, found["labels"])
     assert manifest.identity.teacher.spec.method == method
     assert bool(manifest.identity.teacher.optimizer) == (method == "less")
-    pairwise = method == "ekfac"
-    assert (manifest.reliability is None) == pairwise
-    assert pairwise or 0 < manifest.reliability.ceiling <= 1
+    worth = manifest.reliability
+    if method == "ekfac":
+        assert worth.ceiling == pytest.approx(rho_of_other_factors(tiny_decoder, store, manifest.id), abs=0.02)
+        assert (worth.against, worth.reference, worth.shared) == ("reference", 30, 0)
+        assert worth.fidelity is worth.numerics is None
+    else:
+        assert (worth.against, worth.numerics.dtype) == ("seeds", "bfloat16")
+        assert worth.numerics.batches > 0.99
+        assert 0.5 < worth.numerics.dtypes <= 1
+    assert 0.3 < worth.ceiling < 1
     check = json.loads(store.get(f"checks/{found['check']}/check.json"))
     spot = load_label_set(store, check["spot_label_set"])
-    assert (load_manifest(store, spot.id).reliability is None) == pairwise
+    assert load_manifest(store, spot.id).reliability.against == worth.against
     reference = [entry for entry in spot.entries if entry.role == "reference"]
     assert len(reference) == (0 if method == "less" else 30)
     assert all(entry.split == "train" for entry in reference)
@@ -148,3 +175,17 @@ def test_another_teacher_goes_through_the_loop(environment, method, corpus_file,
     if method == "less":
         report = load_label_set(store, found["labels"]).evidence("report")
         np.testing.assert_array_less(1e-3, np.nanmax(np.abs(report.labels - report.labels.T)))
+
+
+def rho_of_other_factors(decoder, store, label_set_id):
+    """ρ of EK-FAC labels with scores whose factors are fitted on samples that the label set's are not."""
+    labels = load_label_set(store, label_set_id)
+    first = [entry.sample for entry in labels.entries if (entry.split, entry.role) == ("train", "candidate")][:30]
+    other = other_reference(read_corpus(load_settings().corpus), first, 0)
+    assert len(other) == 30
+    assert not {sample.hash for sample in other} & {sample.hash for sample in first}
+    block = labels.block("selection")
+    roles = (block.queries, block.candidates, other)
+    tokens = ([tokenize(decoder.tokenizer, sample, 96) for sample in role] for role in roles)
+    again = ekfac_influence(decoder, *tokens, seed=1)
+    return np.mean([spearmanr(*rows).statistic for rows in zip(block.labels, again, strict=True)])

@@ -324,3 +324,16 @@ def test_resampled_rho_is_the_weighted_correlation_of_ranks(pair, seed):
                 assert np.isnan(found[draw, row])
             else:
                 assert found[draw, row] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-7)
+
+
+def test_a_query_with_fewer_labels_than_the_top_has_its_own_top():
+    generator = np.random.default_rng(0)
+    scores, labels = generator.normal(size=(2, 4, 60))
+    labels[1, 7:] = np.nan
+    found = agreement(scores, labels)
+    alone = agreement(scores[1:2, :7], labels[1:2, :7], k=7)
+    assert found.per_query[1] == pytest.approx(alone.per_query[0])
+    assert np.isfinite([found.ndcg.value, found.precision.value]).all()
+    assert precision_at_k(scores[1, :7], labels[1, :7], 10) == 1.0
+    assert ndcg_at_k(labels[1, :7], labels[1, :7], 10) == pytest.approx(1.0)
+    assert ndcg_at_k(scores[1, :7], labels[1, :7], 10) == pytest.approx(ndcg_at_k(scores[1, :7], labels[1, :7], 7))

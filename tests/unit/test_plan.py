@@ -5,7 +5,7 @@ import pytest
 
 from influcoder.errors import SampleError
 from influcoder.labelsets import plan_label_set, plan_spot
-from influcoder.labelsets.plan import Entry
+from influcoder.labelsets.plan import Entry, other_reference
 from influcoder.samples import SPLITS, Corpus, Sample, split_of
 from influcoder.settings import LabelBudget, SplitBudget
 
@@ -127,3 +127,22 @@ def test_texts_of_spot_labels_are_not_drawn_for_training():
     spot = [Entry(twin, "candidate", "report") for twin in twins]
     plan = plan_label_set(POOL, None, BUDGET, seed=0, report=spot)
     assert not {sample.hash for sample in drawn} & {sample.hash for sample in plan.samples}
+
+
+def test_another_reference_is_as_many_other_samples_of_the_train_split():
+    train = [sample for sample in POOL.samples if split_of(sample) == "train"]
+    first = train[:40]
+    other = other_reference(POOL, first, seed=0)
+    assert len({view(sample) for sample in other}) == 40
+    assert not {view(sample) for sample in other} & {view(sample) for sample in first}
+    assert {split_of(sample) for sample in other} == {"train"}
+    assert other == other_reference(Corpus(POOL.uri, POOL.samples[::-1]), first, seed=0)
+
+
+def test_another_reference_of_a_small_corpus_shares_no_more_than_it_must():
+    train = [sample for sample in POOL.samples if split_of(sample) == "train"]
+    first = train[:-15]
+    other = other_reference(POOL, first, seed=0)
+    assert len({sample.hash for sample in other}) == len(first)
+    assert len({s.hash for s in other} & {s.hash for s in first}) == len(first) - 15
+    assert {s.hash for s in train[-15:]} < {s.hash for s in other}

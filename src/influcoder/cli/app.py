@@ -101,6 +101,9 @@ def import_scores(
     table: Annotated[Path, typer.Argument(help=".parquet, .csv or .jsonl with query, candidate and score")],
     origin: Annotated[str, typer.Option(help="what computed the scores, such as `bergson 2.5.1`")] = "",
     spot: Annotated[bool, typer.Option("--spot", help="labels for a check, rather than to train from")] = False,
+    second_opinion: Annotated[
+        Path | None, typer.Option(help="scores of another run of the same method, which give the ceiling")
+    ] = None,
     decoder: Decoder = None,
     corpus: Corpus = None,
 ) -> None:
@@ -110,7 +113,8 @@ def import_scores(
     """
     from flows.import_scores import import_scores as flow
 
-    console.print(f"label set {flow(str(table), origin, spot, decoder, corpus)}")
+    other = str(second_opinion) if second_opinion else None
+    console.print(f"label set {flow(str(table), origin, spot, decoder, corpus, other)}")
 
 
 @app.command()

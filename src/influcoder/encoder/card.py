@@ -42,7 +42,7 @@ def describe(manifest: Manifest, distilled: Distilled, found: Agreement, untrain
         f"{len(distilled.history) - 1}.",
         f"Agreement on the report split, {found.rho.queries} queries × {found.candidates} candidates:",
         f"| figure | this encoder [95 %] | untrained |\n| --- | --- | --- |\n{rows}",
-        *([str(manifest.reliability)] if manifest.reliability else []),
+        manifest.worth,
         "Approve with `influcoder promote`: the gate holds it against the champion on the same labels.",
     )
     return "\n\n".join(paragraphs)

@@ -1,12 +1,14 @@
-"""What a teacher's labels are worth: against themselves under another adapter, and against the whole gradient.
+"""What a teacher's labels are worth: against themselves under other chances, and against the whole gradient.
 
-A LoRA gradient sees the layers' inputs through a random matrix, and the sketch folds it once more. Two adapter
-seeds therefore rank the same candidates differently, and no encoder can honestly agree with such labels better
-than they agree with each other.
+A LoRA gradient sees the layers' inputs through a random matrix, and the sketch folds it once more; a curvature is
+taken on a draw of samples. Two seeds, or two draws, therefore rank the same candidates differently, and no encoder can
+honestly agree with such labels better than they agree with each other.
 """
 
 import json
+import math
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -18,7 +20,8 @@ from influcoder.influence.batching import Batching, in_batches
 from influcoder.influence.cache import FeatureCache, FeatureTable, Gathering
 from influcoder.influence.gradients import Features, extract_many
 from influcoder.influence.labeller import usable_rows
-from influcoder.influence.scores import exact_influence
+from influcoder.influence.numerics import Numerics
+from influcoder.influence.scores import as_cosine, exact_influence
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.influence.tokens import tokenize
 from influcoder.progress import progress
@@ -34,13 +37,20 @@ class Reliability(BaseModel):
 
     Args:
         queries: number of queries that it was measured on.
-        candidates: number of candidates.
-        ceiling: mean per-query ρ between the teacher and itself under another adapter and sketch seed.
-        ceiling_lo: lower end of its 95 % interval over queries.
+        candidates: number of candidates; where pairs are missing, the most that one query ranks.
+        ceiling: mean per-query ρ between the teacher and itself under a second opinion.
+        ceiling_lo: lower end of its 95 % interval over queries and candidates.
         ceiling_hi: upper end.
-        ceiling_aggregated: ρ of the candidates' means between the two.
-        fidelity: mean per-query ρ between the projected cosines and those of the whole adapter gradient.
-        largest_error: largest absolute difference between these two cosines.
+        ceiling_aggregated: ρ of the candidates' means between the two; None where one of them is constant.
+        against: the second opinion: other adapter and sketch `seeds`, a curvature of another draw of `reference`
+            samples, or another `run` of what computed imported scores.
+        reference: samples of that other draw.
+        shared: how many of them are those of the teacher, since the corpus has no more.
+        fidelity: mean per-query ρ between the projected cosines and those of the whole adapter gradient; None for a
+            teacher that projects nothing.
+        largest_error: largest absolute difference between these two cosines; None likewise.
+        numerics: how far arithmetic alone moves the ranking; None for a teacher that has no feature of a sample, and
+            where it was not measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,17 +60,62 @@ class Reliability(BaseModel):
     ceiling: float
     ceiling_lo: float
     ceiling_hi: float
-    ceiling_aggregated: float
-    fidelity: float
-    largest_error: float
+    ceiling_aggregated: float | None
+    against: Literal["seeds", "reference", "run"] = "seeds"
+    reference: int = 0
+    shared: int = 0
+    fidelity: float | None = None
+    largest_error: float | None = None
+    numerics: Numerics | None = None
 
     def __str__(self) -> str:
-        return (
-            f"Under other seeds the labels agree with themselves at ρ {self.ceiling:.3f} [{self.ceiling_lo:.3f}, "
-            f"{self.ceiling_hi:.3f}] ({self.queries} queries × {self.candidates} candidates): no encoder can honestly "
-            f"do better. The projection keeps the whole gradient's ranking at ρ {self.fidelity:.3f}, with errors of a "
-            f"cosine up to {self.largest_error:.3f}."
-        )
+        said = [
+            f"{self._second_opinion()} at ρ {self.ceiling:.3f} [{self.ceiling_lo:.3f}, {self.ceiling_hi:.3f}] "
+            f"({self.queries} queries × {self.candidates} candidates): no encoder can honestly do better."
+        ]
+        if self.fidelity is not None and self.largest_error is not None:
+            said.append(
+                f"The projection keeps the whole gradient's ranking at ρ {self.fidelity:.3f}, with errors of a cosine "
+                f"up to {self.largest_error:.3f}."
+            )
+        return " ".join([*said, *([str(self.numerics)] if self.numerics else [])])
+
+    def _second_opinion(self) -> str:
+        if self.against == "run":
+            return "Another run of the method that computed these scores agrees with them"
+        if self.against == "reference":
+            same = f" ({self.shared} of them the same)" if self.shared else ""
+            return (
+                f"With the curvature of another draw of {self.reference} samples{same} the labels agree with themselves"
+            )
+        return "Under other seeds the labels agree with themselves"
+
+
+def reliability_of(own: np.ndarray, other: np.ndarray, **about: Any) -> Reliability | None:
+    """Reliability from two opinions of one teacher.
+
+    Args:
+        own: the labels, shape (queries, candidates); NaN where a pair has none.
+        other: the second opinion, same shape; only pairs that are in both count.
+        about: what else is known, by the fields of `Reliability`.
+    Returns:
+        None where fewer than 2 queries or 5 candidates can be ranked by both.
+    """
+    if own.shape[0] < MIN_QUERIES or own.shape[1] < MIN_CANDIDATES:
+        return None
+    found = agreement(other, np.where(np.isnan(other), np.nan, own))
+    if found.rho.queries < MIN_QUERIES or found.candidates < MIN_CANDIDATES or not math.isfinite(found.rho.lo):
+        return None
+    aggregated = found.aggregated_rho.value
+    return Reliability(
+        queries=found.rho.queries,
+        candidates=found.candidates,
+        ceiling=found.rho.value,
+        ceiling_lo=found.rho.lo,
+        ceiling_hi=found.rho.hi,
+        ceiling_aggregated=aggregated if math.isfinite(aggregated) else None,
+        **about,
+    )
 
 
 def measure_reliability(
@@ -88,7 +143,7 @@ def measure_reliability(
         state: the optimiser state that LESS preconditions with; it fixes the adapter, so that its second opinion
             differs in the sketch alone.
     Returns:
-        None where fewer than 2 queries or 5 candidates have a usable gradient.
+        None where fewer than 2 queries or 5 candidates have a usable gradient, or are ranked by it.
     """
     roles = (queries, candidates, reference)
     content = [teacher.spec.method, teacher.spec.damping, [[sample.hash for sample in role] for role in roles]]
@@ -103,7 +158,8 @@ def measure_reliability(
     if len(rows[0]) < MIN_QUERIES or len(rows[1]) < MIN_CANDIDATES:
         return None
     found = _compare(teacher.spec, *[tuple(table.select(role) for role in rows) for table in tables])
-    cache.keep_note(f"reliability-{key}", found.model_dump_json().encode())
+    if found is not None:
+        cache.keep_note(f"reliability-{key}", found.model_dump_json().encode())
     return found
 
 
@@ -142,25 +198,15 @@ def _passes(
     return [gathering.table() for gathering in found]
 
 
-def as_cosine(spec: TeacherSpec) -> TeacherSpec:
-    """The teacher whose scores are cosines of the same features."""
-    return spec if spec.method == "less" else spec.model_copy(update={"method": "gradient-cosine"})
-
-
 Roles = tuple[FeatureTable, ...]
 
 
-def _compare(spec: TeacherSpec, own: Roles, other: Roles, whole: Roles) -> Reliability:
+def _compare(spec: TeacherSpec, own: Roles, other: Roles, whole: Roles) -> Reliability | None:
     scores = [exact_influence(spec, *roles) for roles in (own, other, whole)]
-    ceiling, fidelity = agreement(scores[1], scores[0]), agreement(scores[0], scores[2])
     cosines = [exact_influence(as_cosine(spec), *roles) for roles in (own, whole)]
-    return Reliability(
-        queries=scores[0].shape[0],
-        candidates=scores[0].shape[1],
-        ceiling=ceiling.rho.value,
-        ceiling_lo=ceiling.rho.lo,
-        ceiling_hi=ceiling.rho.hi,
-        ceiling_aggregated=ceiling.aggregated_rho.value,
-        fidelity=fidelity.rho.value,
+    return reliability_of(
+        scores[0],
+        scores[1],
+        fidelity=agreement(scores[0], scores[2]).rho.value,
         largest_error=float(np.abs(cosines[0] - cosines[1]).max()),
     )

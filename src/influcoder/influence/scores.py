@@ -41,6 +41,11 @@ def exact_influence(
     return cosines
 
 
+def as_cosine(spec: TeacherSpec) -> TeacherSpec:
+    """The teacher whose scores are cosines of the same features."""
+    return spec if spec.method == "less" else spec.model_copy(update={"method": "gradient-cosine"})
+
+
 def influence(
     queries: Vectors, candidates: Vectors, columns: slice = slice(None), others: slice = slice(None)
 ) -> np.ndarray:

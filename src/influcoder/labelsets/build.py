@@ -9,17 +9,20 @@ from influcoder.errors import SettingsError
 from influcoder.influence.adam import AdamState, load_state
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.labeller import Effort, label_samples
-from influcoder.influence.reliability import measure_reliability
+from influcoder.influence.numerics import measure_numerics
+from influcoder.influence.reliability import Reliability, measure_reliability
 from influcoder.influence.remote import Order, label_on_ray
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets.labelset import LabelSet, assemble, assemble_pairs
-from influcoder.labelsets.pairwise import score_pairs
-from influcoder.labelsets.plan import REFERENCE, Plan
+from influcoder.labelsets.pairwise import measure_ceiling, reference_of, score_pairs
+from influcoder.labelsets.plan import Plan, other_reference
 from influcoder.samples import Corpus, Sample, read_corpus
 from influcoder.settings import LabelSettings, Settings
 from influcoder.store import ObjectStore
 
 logger = logging.getLogger(__name__)
+# Queries, candidates and reference samples.
+Roles = tuple[list[Sample], list[Sample], list[Sample]]
 
 
 def read_corpora(settings: Settings) -> tuple[Corpus, Corpus | None]:
@@ -63,10 +66,10 @@ def label_plan(
     teacher = teacher_of(decoder, spec, state)
     cache, effort = FeatureCache(store, teacher.features_id), Effort.of(settings.labels)
     if spec.pairwise:
-        return assemble_pairs(plan, teacher, decoder.uri, score_pairs(decoder, teacher, plan, cache))
+        return _label_pairs(settings, decoder, teacher, plan, cache, measured)
     roles, reliability = _probe(plan, settings.labels, spec), None
     if measured and all(roles[:2]):
-        reliability = measure_reliability(decoder, teacher, *roles, cache, effort.batching, state)
+        reliability = _worth(decoder, teacher, roles, cache, effort, state)
     quarantined: dict[str, str] = {}
     if settings.labels.engine == "ray":
         order = Order(settings.decoder, teacher, settings.store, settings.labels, state)
@@ -75,6 +78,27 @@ def label_plan(
     labelled = label_samples(decoder, teacher, samples, cache, effort, state)
     labelled = replace(labelled, quarantined=quarantined | labelled.quarantined)
     return assemble(plan, teacher, decoder.uri, labelled, reliability)
+
+
+def _label_pairs(
+    settings: Settings, decoder: Decoder, teacher: Teacher, plan: Plan, cache: FeatureCache, measured: bool
+) -> LabelSet:
+    scores = score_pairs(decoder, teacher, plan, cache)
+    roles, reliability = _probe(plan, settings.labels, teacher.spec), None
+    if measured and all(roles):
+        other = other_reference(read_corpus(settings.corpus), roles[2], settings.labels.seed)
+        reliability = measure_ceiling(decoder, teacher, scores, roles, other, cache)
+    return assemble_pairs(plan, teacher, decoder.uri, scores, reliability)
+
+
+def _worth(
+    decoder: Decoder, teacher: Teacher, roles: Roles, cache: FeatureCache, effort: Effort, state: AdamState | None
+) -> Reliability | None:
+    found = measure_reliability(decoder, teacher, *roles, cache, effort.batching, state)
+    if found is None:
+        return None
+    numerics = measure_numerics(decoder, teacher, *roles, cache, effort, state)
+    return found.model_copy(update={"numerics": numerics})
 
 
 def decoder_for(settings: Settings, spec: TeacherSpec) -> Decoder:
@@ -138,14 +162,13 @@ def same_teacher(labels: LabelSet, spec: TeacherSpec) -> LabelSet:
     return labels
 
 
-def _probe(plan: Plan, labels: LabelSettings, spec: TeacherSpec) -> tuple[list[Sample], list[Sample], list[Sample]]:
+def _probe(plan: Plan, labels: LabelSettings, spec: TeacherSpec) -> Roles:
     """Queries, candidates and reference samples that the labels' worth is measured on."""
     split = "selection" if any(entry.split == "selection" for entry in plan.entries) else "report"
-    reference = [e.sample for e in plan.entries if e.split == "train" and e.role in ("candidate", REFERENCE)]
     return (
         _some(plan, split, "query", labels.reliability.queries),
         _some(plan, split, "candidate", labels.reliability.candidates),
-        reference[: spec.curved_on],
+        reference_of(plan, spec),
     )
 
 

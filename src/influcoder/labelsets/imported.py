@@ -1,6 +1,6 @@
 """Scores that somebody else computed, as a label set: any table of query, candidate and score."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from influcoder.errors import ScoreTableError
 from influcoder.influence.pairs import PairScores
+from influcoder.influence.reliability import MIN_CANDIDATES, MIN_QUERIES, Reliability, reliability_of
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets.labelset import SCORES, LabelSet, assemble_pairs
 from influcoder.labelsets.plan import Entry, Plan
@@ -64,7 +65,13 @@ def read_scores(path: Path) -> ScoreFile:
 
 
 def import_scores(
-    file: ScoreFile, candidates: Corpus, queries: Corpus | None, decoder: Mapping[str, str], origin: str, kind: str
+    file: ScoreFile,
+    candidates: Corpus,
+    queries: Corpus | None,
+    decoder: Mapping[str, str],
+    origin: str,
+    kind: str,
+    second: ScoreFile | None = None,
 ) -> LabelSet:
     """A label set of imported scores.
 
@@ -78,31 +85,64 @@ def import_scores(
         decoder: `fingerprint` and `uri` of the decoder that the scores speak for.
         origin: what computed them.
         kind: `training` or `spot`.
+        second: scores of another run of the same method; the pairs that both score give the labels' ceiling, which
+            is unknown without. It labels nothing, and is a source of the label set.
     Raises:
-        ScoreTableError: a sample is in no corpus, a pair stands there twice, or a split is left without pairs.
+        ScoreTableError: a sample is in no corpus, a pair stands there twice, a split is left without pairs, or the
+            second table says nothing about the first.
     """
     known = [_by_name(corpus) for corpus in (queries or candidates, candidates)]
-    roles = [_resolved(file, column, names) for column, names in zip(COLUMNS, known, strict=False)]
-    splits = [np.array([split_of(sample) for sample in role]) for role in roles]
     wanted = SPLITS if kind == "training" else ("report",)
-    kept = np.flatnonzero((splits[0] == splits[1]) & np.isin(splits[0], wanted))
-    asked, ranked = ([role[row] for row in kept] for role in roles)
-    values = file.frame["score"].to_numpy(float)[kept].tolist()
-    scores = PairScores.of([s.hash for s in asked], [s.hash for s in ranked], values)
+    asked, ranked, scores = _within_splits(file, known, wanted)
     entries = tuple(_entries(asked, ranked))
-    absent = [split for split in wanted if not any(entry.split == split for entry in entries)]
-    if absent:
-        raise ScoreTableError(
-            f"{file.path}: no pair has both its samples in the {absent[0]} split ({len(kept)} of {len(file.frame)} "
-            "pairs lie within a split).",
-            "Score more pairs: 70 % of the samples are for training, 10 % for selection, 20 % for the report.",
-        )
+    _check_splits(file, entries, wanted, len(asked))
     corpora = [candidates] if queries is None else [candidates, queries]
-    sources = (*((c.uri, c.digest) for c in corpora), (f"{SCORES}{file.path.name}", file.digest))
+    sources = [*((c.uri, c.digest) for c in corpora), (f"{SCORES}{file.path.name}", file.digest)]
+    reliability = None
+    if second is not None:
+        sources.append((f"{SCORES}second-opinion:{second.path.name}", second.digest))
+        reliability = _ceiling(file, scores, second, _within_splits(second, known, wanted)[2])
     teacher = Teacher(
         decoder_fingerprint=decoder["fingerprint"], spec=TeacherSpec(method="imported", origin=origin or file.path.name)
     )
-    return assemble_pairs(Plan(kind, entries, sources), teacher, decoder["uri"], scores)
+    return assemble_pairs(Plan(kind, entries, tuple(sources)), teacher, decoder["uri"], scores, reliability)
+
+
+def _within_splits(
+    file: ScoreFile, known: Sequence[Mapping[str, Sample]], wanted: Sequence[str]
+) -> tuple[list[Sample], list[Sample], PairScores]:
+    """Query and candidate of each pair that lies within one of the splits, and the scores of these pairs."""
+    roles = [_resolved(file, column, names) for column, names in zip(COLUMNS, known, strict=False)]
+    splits = [np.array([split_of(sample) for sample in role]) for role in roles]
+    kept = np.flatnonzero((splits[0] == splits[1]) & np.isin(splits[0], wanted))
+    asked, ranked = ([role[row] for row in kept] for role in roles)
+    values = file.frame["score"].to_numpy(float)[kept].tolist()
+    return asked, ranked, PairScores.of([s.hash for s in asked], [s.hash for s in ranked], values)
+
+
+def _check_splits(file: ScoreFile, entries: Sequence[Entry], wanted: Sequence[str], kept: int) -> None:
+    absent = [split for split in wanted if not any(entry.split == split for entry in entries)]
+    if absent:
+        raise ScoreTableError(
+            f"{file.path}: no pair has both its samples in the {absent[0]} split ({kept} of {len(file.frame)} "
+            "pairs lie within a split).",
+            "Score more pairs: 70 % of the samples are for training, 10 % for selection, 20 % for the report.",
+        )
+
+
+def _ceiling(file: ScoreFile, scores: PairScores, second: ScoreFile, other: PairScores) -> Reliability:
+    if second.digest == file.digest:
+        raise ScoreTableError(
+            f"{second.path} and {file.path} are the same file: it says nothing about how far another run agrees.",
+            "Score the pairs again under other seeds, or leave out the second opinion.",
+        )
+    found = reliability_of(scores.matrix, other.block(scores.queries, scores.candidates), against="run")
+    if found is None:
+        raise ScoreTableError(
+            f"{second.path} and {file.path} have too few pairs in common for a ceiling.",
+            f"Both must rank the same {MIN_CANDIDATES} candidates or more for {MIN_QUERIES} queries or more.",
+        )
+    return found
 
 
 def _reader(path: Path) -> Callable[[Path], pd.DataFrame]:

@@ -191,9 +191,11 @@ def assemble(
     return LabelSet(identity, entries, labelled.table, decoder_uri, labelled.quarantined, reliability)
 
 
-def assemble_pairs(plan: Plan, teacher: Teacher, decoder_uri: str, scores: PairScores) -> LabelSet:
+def assemble_pairs(
+    plan: Plan, teacher: Teacher, decoder_uri: str, scores: PairScores, reliability: Reliability | None = None
+) -> LabelSet:
     """A label set of what was planned and scored pair by pair."""
-    return LabelSet(_identity(plan, teacher, plan.entries), plan.entries, None, decoder_uri, {}, None, scores)
+    return LabelSet(_identity(plan, teacher, plan.entries), plan.entries, None, decoder_uri, {}, reliability, scores)
 
 
 def _identity(plan: Plan, teacher: Teacher, entries: tuple[Entry, ...]) -> Identity:

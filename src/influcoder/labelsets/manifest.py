@@ -65,7 +65,7 @@ class Manifest(_Record):
         files: every other object of the label set.
         quarantined: samples that were planned and have no label, with the reason.
         cut_share: share of the samples' tokens that the length limit cut away; None where it is not known.
-        reliability: projection fidelity and ceiling of the teacher; None for one that scores pairs.
+        reliability: the teacher's ceiling, projection fidelity and numerics; None where nothing is known of it.
         code_commit: commit of this project that did the work.
         libraries: versions that did the work.
         created: UTC time, ISO 8601.
@@ -85,6 +85,19 @@ class Manifest(_Record):
     def id(self) -> str:
         """The id of the label set."""
         return self.identity.id
+
+    @property
+    def worth(self) -> str:
+        """What the labels are worth, in words, or that it is unknown and what to do about it."""
+        if self.reliability is not None:
+            return str(self.reliability)
+        if self.identity.teacher.spec.method == "imported":
+            return (
+                "The ceiling of these labels is unknown: nothing says how well the method that computed these scores "
+                "agrees with itself. Give the scores of another run of it, under other seeds: "
+                "`influcoder import-scores TABLE --second-opinion TABLE2`."
+            )
+        return "The ceiling of these labels is unknown: it was not measured, or too few samples could be compared."
 
     def count(self, split: str, role: str) -> int:
         """Number of samples in a role of a split."""

@@ -103,6 +103,12 @@ def plan_pairs(output: Sample, candidates: Sequence[Sample], pool: Corpus, seed:
     return Plan("spot", (*entries, *curvature), _sources(pool, None))
 
 
+def other_reference(pool: Corpus, first: Sequence[Sample], seed: int) -> list[Sample]:
+    """As many samples for a curvature again: others of the train split, and where it has too few, some of the first."""
+    drawn = _Draw(seed, taken=first).up_to(pool, "train", REFERENCE, len(first))
+    return [*(entry.sample for entry in drawn), *first[: len(first) - len(drawn)]]
+
+
 class _Draw:
     def __init__(self, seed: int, taken: Iterable[Sample] = ()) -> None:
         self._seed = seed
@@ -115,6 +121,15 @@ class _Draw:
         ]
 
     def some(self, corpus: Corpus, split: str, role: str, count: int) -> list[Entry]:
+        drawn = self.up_to(corpus, split, role, count)
+        if len(drawn) < count:
+            raise SampleError(
+                f"{corpus.uri} has {len(drawn)} samples left for {count} of role {role} in the {split} split.",
+                "Lower labels.budget or labels.spot, or name a larger corpus.",
+            )
+        return drawn
+
+    def up_to(self, corpus: Corpus, split: str, role: str, count: int) -> list[Entry]:
         pool = sorted(in_split(corpus.samples, split), key=self._priority)
         drawn: list[Entry] = []
         for sample in pool:
@@ -123,11 +138,6 @@ class _Draw:
             if _view(sample) not in self._seen:
                 self._seen.add(_view(sample))
                 drawn.append(Entry(sample, role, split))
-        if len(drawn) < count:
-            raise SampleError(
-                f"{corpus.uri} has {len(drawn)} samples left for {count} of role {role} in the {split} split.",
-                "Lower labels.budget or labels.spot, or name a larger corpus.",
-            )
         return drawn
 
     def _priority(self, sample: Sample) -> str:
