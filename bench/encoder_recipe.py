@@ -23,7 +23,7 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class Trained:
-    """Embeddings of every sample.
+    """Embeddings of all samples but those of the train block.
 
     Args:
         last: by the last epoch, as the recipe has it, shape (samples, dimensions).
@@ -83,9 +83,9 @@ def _train(setting: Setting, rows: tuple[np.ndarray, np.ndarray], seed: int) -> 
             history.append(_selection(encoder, setting))
             if history[-1] >= max(history):
                 kept = copy.deepcopy(encoder.model.state_dict())
-    last = encoder.embed(setting.texts)
+    last = _judged(encoder, setting)
     encoder.model.load_state_dict(kept)
-    return Trained(last, encoder.embed(setting.texts), np.array(history))
+    return Trained(last, _judged(encoder, setting), np.array(history))
 
 
 def _step(
@@ -102,6 +102,18 @@ def _step(
     optimizer.zero_grad()
     distillation_loss(scores, labels, TEMPERATURE).backward()
     optimizer.step()
+
+
+def _judged(encoder: Encoder, setting: Setting) -> np.ndarray:
+    """Embeddings of what encoders are judged on; rows of zeros for what they were trained on."""
+    rows = np.unique(
+        np.concatenate(
+            [role for name, b in setting.blocks.items() if name != "train" for role in (b.queries, b.candidates)]
+        )
+    )
+    vectors = np.zeros((len(setting.samples), encoder.dimensions), np.float32)
+    vectors[rows] = encoder.embed([setting.texts[row] for row in rows])
+    return vectors
 
 
 def _selection(encoder: Encoder, setting: Setting) -> float:

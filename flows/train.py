@@ -7,9 +7,11 @@ from prefect import flow
 
 from flows.steps import show, step
 from influcoder.agreement import agreement
+from influcoder.decoder import load_decoder
 from influcoder.encoder import Distilled, Encoder, distil
 from influcoder.encoder.card import describe, tags_of
-from influcoder.encoder.plots import agreement_figure, history_figure
+from influcoder.encoder.distil import recipe_of
+from influcoder.encoder.plots import agreement_figure, training_figure
 from influcoder.errors import StoreError
 from influcoder.labelsets import LabelSet, latest, load_label_set
 from influcoder.labelsets.publish import load_manifest
@@ -54,7 +56,9 @@ def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str) ->
     registry.log_params({**settings.encoder.model_dump(), "start": start})
     with tempfile.TemporaryDirectory() as folder:
         encoder = starting_point(settings, registry, start, Path(folder))
-        return distil(encoder, labels, settings.encoder, lambda epoch, values: registry.log_metrics(values, epoch))
+        decoder = load_decoder(labels.decoder_uri) if recipe_of(labels, settings.encoder) == "kernel" else None
+        log = registry.log_metrics
+        return distil(encoder, labels, settings.encoder, decoder, lambda number, values: log(values, number))
 
 
 @step("measure and register")
@@ -71,7 +75,7 @@ def register(
     both = {"encoder": figures(found), "untrained": figures(untrained)}
     registry.log_evidence(Evidence(both, found.per_query, pairs))
     registry.log_metrics({f"report.{name}": interval.value for name, interval in found.figures().items()})
-    registry.log_figure(history_figure(distilled.history, distilled.best), "training.png")
+    registry.log_figure(training_figure(distilled), "training.png")
     registry.log_figure(agreement_figure({"this encoder": found, "untrained encoder": untrained}), "agreement.png")
     manifest = load_manifest(store, labels.id)
     with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ from influcoder.settings import MlflowSettings
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _SERVING = Path(__file__).parent / "encoder" / "serving.py"
+_SERVED_WITH = ("mlflow", "scikit-learn", "scipy", "sentence-transformers", "torch")
 _EVIDENCE = "evidence/agreement.json"
 
 # A first user has forgotten to start the stack; MLflow would try for minutes before it says so.
@@ -142,17 +143,19 @@ class Registry:
         from mlflow.types import ColSpec, Schema, TensorSpec
 
         signature = ModelSignature(
-            inputs=Schema([ColSpec("string", "text")]),
+            inputs=Schema([ColSpec("string", "target"), ColSpec("string", "context", required=False)]),
             outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dimensions))]),
         )
-        needs = [f"{name}=={version(name).split('+')[0]}" for name in ("mlflow", "sentence-transformers", "torch")]
+        needs = [f"{name}=={version(name).split('+')[0]}" for name in _SERVED_WITH]
         with self._errors():
             info = self._mlflow.pyfunc.log_model(
                 name="encoder",
                 python_model=str(_SERVING),
                 artifacts={"encoder": str(folder)},
                 signature=signature,
-                input_example=pd.DataFrame({"text": ["What does numpy.linalg.svd do?"]}),
+                input_example=pd.DataFrame(
+                    {"target": ["A singular value decomposition."], "context": ["What is SVD?"]}
+                ),
                 pip_requirements=needs,
                 registered_model_name=self._settings.model,
             )

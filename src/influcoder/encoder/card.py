@@ -1,7 +1,7 @@
 """What a reviewer reads about an encoder version: tags to search by, and a description."""
 
 from influcoder.agreement import Agreement
-from influcoder.encoder.distil import Distilled
+from influcoder.encoder.distilled import Distilled
 from influcoder.labelsets import Manifest
 from influcoder.provenance import code_commit
 
@@ -38,8 +38,7 @@ def describe(manifest: Manifest, distilled: Distilled, found: Agreement, untrain
         f"Ranks samples of `{sources}` as exact influence on **{manifest.decoder_uri}** does "
         f"(decoder `{teacher.decoder_fingerprint[:16]}`). It says nothing about any other checkpoint.",
         f"Distilled from label set `{manifest.id}` ({train}; teacher `{teacher.id}`, {teacher.spec.method}, rank "
-        f"{teacher.spec.rank}), starting at `{distilled.start}`; the selection split kept epoch {distilled.best} of "
-        f"{len(distilled.history) - 1}.",
+        f"{teacher.spec.rank}), from `{distilled.start}`: {distilled.how}.",
         f"Agreement on the report split, {found.rho.queries} queries × {found.candidates} candidates:",
         f"| figure | this encoder [95 %] | untrained |\n| --- | --- | --- |\n{rows}",
         manifest.worth,

@@ -1,149 +1,103 @@
-"""Distillation: an encoder learns to rank as exact influence does, and stops when it gets no better."""
+"""Distillation: an encoder learns to rank as exact influence does, by whichever recipe the labels allow."""
 
-import copy
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from influcoder.agreement import agreement
-from influcoder.encoder.losses import distillation_loss
+from influcoder.decoder import Decoder
+from influcoder.encoder.distilled import Distilled, Say
+from influcoder.encoder.fine_tuning import fine_tune
 from influcoder.encoder.model import Encoder
 from influcoder.errors import EncoderError
 from influcoder.influence.teacher import COSINES
-from influcoder.labelsets import Block, LabelSet
-from influcoder.progress import progress
+from influcoder.labelsets import LabelSet
+from influcoder.labelsets.plan import REFERENCE
 from influcoder.settings import EncoderSettings
 
-Say = Callable[[int, Mapping[str, float]], None]
+if TYPE_CHECKING:
+    from influcoder.encoder.closed_form import Lessons
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch gave.
+def distil(
+    encoder: Encoder,
+    labels: LabelSet,
+    settings: EncoderSettings,
+    decoder: Decoder | None = None,
+    say: Say = lambda _number, _values: None,
+) -> Distilled:
+    """Train an encoder on the train split; the report split is not looked at.
 
-    Args:
-        number: 1 for the first; 0 is the encoder before training.
-        loss: mean training loss, NaN for epoch 0.
-        rho: mean per-query ρ on the selection split.
-    """
-
-    number: int
-    loss: float
-    rho: float
-
-
-@dataclass(frozen=True)
-class Distilled:
-    """A trained encoder.
+    `kernel` solves for an encoder in closed form and chooses by leaving out training samples one by one, so that the
+    selection split shows what was chosen by nothing in it. `fine-tune` trains the text encoder that it is given, and
+    the selection split chooses the epoch. `auto` is `kernel` where labels allow it.
 
     Args:
-        encoder: with the weights of the best epoch by the selection split.
-        start: URI of the encoder that training began with.
-        history: every epoch, number 0 first.
-        best: number of the epoch that was kept; the best one by the selection split after the start.
-    """
-
-    encoder: Encoder
-    start: str
-    history: tuple[Epoch, ...]
-    best: int
-
-
-def distil(encoder: Encoder, labels: LabelSet, settings: EncoderSettings, say: Say = lambda _n, _v: None) -> Distilled:
-    """Train an encoder on the train split; the selection split chooses the epoch, the report split is not looked at.
-
-    The loss and the optimiser are the published ones (arXiv 2606.13668). Two things are ours: where labels allow it,
-    a step ranks every sample of a batch against all the others, whatever their roles, and training stops early,
-    since the published recipe overfits.
-
-    Args:
-        encoder: where to start from; its weights are changed.
+        encoder: what fine-tuning starts from; its weights are changed then.
         labels: a training label set.
         settings: recipe and stopping rule.
-        say: is given the number and the figures of each epoch.
+        decoder: the one that was labelled, for its tokenizer and token embeddings; fine-tuning does without.
+        say: is given the number and the figures of each epoch, or of each choice of the closed form.
     Raises:
-        EncoderError: the loss is no longer finite.
+        EncoderError: the labels do not allow the recipe, or the loss is no longer finite.
     """
-    torch.manual_seed(settings.seed)
-    generator = np.random.default_rng(settings.seed)
-    train, selection = comparable(labels), labels.evidence("selection")
-    optimizer = torch.optim.AdamW(encoder.model.parameters(), lr=settings.learning_rate, fused=True)
-    # Epoch 0 is the encoder that training began with: it is shown, but never kept, since keeping it would be no
-    # training. Whether what was kept is better is for the gate to say, on labels that chose nothing.
-    history = [Epoch(0, float("nan"), _rho(encoder, selection))]
-    best, kept = history[0], {}
-    say(0, {"selection.rho": best.rho})
-    count = len(list(steps(train, settings.batch, np.random.default_rng(0))))
-    with progress("distilling", settings.epochs * count) as ticker:
-        for number in range(1, settings.epochs + 1):
-            losses = []
-            for part in steps(train, settings.batch, generator):
-                losses.append(_step(encoder, optimizer, part, settings.temperature))
-                ticker.advance(note=f"epoch {number}, loss {losses[-1]:.3f}, selection ρ so far {best.rho:.3f}")
-            epoch = Epoch(number, float(np.mean(losses)), _rho(encoder, selection))
-            history.append(epoch)
-            say(number, {"train.loss": epoch.loss, "selection.rho": epoch.rho})
-            if best.number == 0 or np.nan_to_num(epoch.rho, nan=-1) > np.nan_to_num(best.rho, nan=-1):
-                best, kept = epoch, _weights(encoder)
-            if number - best.number >= settings.patience:
-                break
-    encoder.model.load_state_dict(kept)
-    return Distilled(encoder, encoder.uri, tuple(history), best.number)
+    if recipe_of(labels, settings) == "fine-tune":
+        return fine_tune(encoder, labels, settings, say)
+    if decoder is None:
+        raise EncoderError("the recipe `kernel` needs the decoder.", "Set encoder.recipe to fine-tune to do without.")
+    return _in_closed_form(labels, settings, decoder, say)
 
 
-def comparable(labels: LabelSet) -> Block:
-    """The train split with labels in a cosine's range, in which alone the loss's temperature means something.
+def recipe_of(labels: LabelSet, settings: EncoderSettings) -> str:
+    """`kernel` or `fine-tune`.
 
-    Labels that are no cosines (dot products, influence functions, imported scores) are scaled query by query.
+    Raises:
+        EncoderError: `kernel` is asked for, and the labels are no cosines of one gradient a sample.
     """
-    train = labels.lessons()
-    if labels.identity.teacher.spec.method in COSINES:
-        return train
-    largest = np.abs(np.nan_to_num(train.labels)).max(axis=1, keepdims=True)
-    return Block(train.queries, train.candidates, train.labels / np.where(largest > 0, largest, 1))
+    spec = labels.identity.teacher.spec
+    # Kernel regression needs coordinates, so cosines of every sample with every other; LESS has two sides to a sample.
+    possible = spec.method in COSINES and spec.method != "less" and labels.features is not None
+    if settings.recipe == "kernel" and not possible:
+        raise EncoderError(f"labels by {spec.method} have no closed form.", "Set encoder.recipe to auto or fine-tune.")
+    return "kernel" if possible and settings.recipe != "fine-tune" else "fine-tune"
 
 
-def steps(train: Block, size: int, generator: np.random.Generator) -> Iterator[Block]:
-    """The parts of one epoch; every candidate is in one, and each part holds at least `size` samples where there are.
+def _in_closed_form(labels: LabelSet, settings: EncoderSettings, decoder: Decoder, say: Say) -> Distilled:
+    fingerprint = labels.identity.teacher.decoder_fingerprint
+    if decoder.fingerprint != fingerprint:
+        raise EncoderError(
+            f"decoder {decoder.uri} is {decoder.fingerprint[:12]}, the labels are those of {fingerprint[:12]}.",
+            "Label the decoder as it is now, or set encoder.recipe to fine-tune.",
+        )
+    from influcoder.encoder.closed_form import solve
 
-    A square is cut into smaller ones: each sample of a part ranks all its others. Else a quarter of a part are
-    queries, as in the published recipe, which has twice as many candidates as queries in all.
-    """
-    if train.is_square:
-        for rows in _groups(len(train.queries), size, generator):
-            yield train.part(rows, rows)
-        return
-    columns = _groups(len(train.candidates), max(2, size - size // 4), generator)
-    queries = _groups(len(train.queries), max(1, size // 4), generator)
-    for turn in range(max(len(queries), len(columns))):
-        yield train.part(queries[turn % len(queries)], columns[turn % len(columns)])
-
-
-def _groups(samples: int, size: int, generator: np.random.Generator) -> list[list[int]]:
-    return [part.tolist() for part in np.array_split(generator.permutation(samples), max(1, samples // size))]
-
-
-def _step(encoder: Encoder, optimizer: torch.optim.Optimizer, part: Block, temperature: float) -> float:
-    encoder.model.train()
-    samples = part.queries if part.is_square else [*part.queries, *part.candidates]
-    vectors = encoder.forward([sample.text for sample in samples])
-    others = vectors if part.is_square else vectors[len(part.queries) :]
-    scores = vectors[: len(part.queries)] @ others.T
-    loss = distillation_loss(scores, torch.as_tensor(part.labels).to(scores), temperature)
-    if not torch.isfinite(loss):
-        raise EncoderError("the training loss is not finite.", "Lower encoder.learning_rate.")
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return float(loss.detach())
+    lessons = _lessons(labels)
+    model, attempts = solve(lessons, decoder, labels.identity.teacher.spec.max_tokens, settings.seed)
+    encoder = Encoder.of(model)
+    for number, attempt in enumerate(attempts, 1):
+        say(number, {"left_out.rho": attempt.left_out})
+    say(len(attempts), {"selection.rho": _selection(encoder, labels)})
+    best = attempts[0]
+    how = (
+        f"in closed form, bandwidth {best.bandwidth:g} and penalty {best.penalty:g} chosen from {len(attempts)} "
+        f"pairs by leaving out training samples one by one (ρ {best.left_out:.3f})"
+    )
+    return Distilled(encoder, encoder.uri, how, attempts=tuple(attempts))
 
 
-def _rho(encoder: Encoder, block: Block) -> float:
-    scores = encoder.scores(block.queries, block.candidates)
-    return agreement(scores, block.labels, resamples=2).rho.value
+def _lessons(labels: LabelSet) -> "Lessons":
+    from influcoder.encoder.closed_form import Lessons
+
+    square = labels.square("train")
+    roles = [e.role for e in labels.entries if e.split == "train" and e.role != REFERENCE]
+    everyone = np.arange(len(roles))
+    # From one corpus each sample is a query that ranks all the others, as it is where agreement is measured.
+    if labels.evidence("train").is_square:
+        return Lessons(square.queries, square.labels, everyone, everyone)
+    queries, candidates = (np.flatnonzero([role == wanted for role in roles]) for wanted in ("query", "candidate"))
+    return Lessons(square.queries, square.labels, queries, candidates)
 
 
-def _weights(encoder: Encoder) -> dict[str, torch.Tensor]:
-    return copy.deepcopy(encoder.model.state_dict())
+def _selection(encoder: Encoder, labels: LabelSet) -> float:
+    block = labels.evidence("selection")
+    return agreement(encoder.scores(block.queries, block.candidates), block.labels, resamples=2).rho.value

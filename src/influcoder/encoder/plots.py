@@ -10,9 +10,16 @@ from influcoder.agreement import Agreement
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from influcoder.encoder.distil import Epoch
+    from influcoder.encoder.distilled import Attempt, Distilled, Epoch
 
 _BLUE, _GREY, _ORANGE = "#2f6db5", "#9aa3ad", "#d9822b"
+
+
+def training_figure(distilled: "Distilled") -> "Figure":
+    """How an encoder came to be."""
+    return (
+        choices_figure(distilled.attempts) if distilled.attempts else history_figure(distilled.history, distilled.best)
+    )
 
 
 def history_figure(history: Sequence["Epoch"], best: int) -> "Figure":
@@ -29,6 +36,26 @@ def history_figure(history: Sequence["Epoch"], best: int) -> "Figure":
     left.set_title("Distillation", loc="left")
     handles = [*left.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def choices_figure(attempts: Sequence["Attempt"]) -> "Figure":
+    """ρ of training samples that were left out, for each bandwidth and penalty of a closed form; the first was kept."""
+    figure = _figure(7, 4)
+    axes = figure.add_subplot()
+    kept = attempts[0]
+    shades = ["#9cc3e6", _BLUE, "#173f6e", _GREY]
+    for shade, bandwidth in zip(shades, sorted({attempt.bandwidth for attempt in attempts}), strict=False):
+        row = sorted((a.penalty, a.left_out) for a in attempts if a.bandwidth == bandwidth)
+        axes.plot(*zip(*row, strict=True), color=shade, marker="o", label=f"bandwidth {bandwidth:g}")
+    axes.scatter(
+        [kept.penalty], [kept.left_out], s=160, facecolors="none", edgecolors=_ORANGE, linewidths=2, label="kept"
+    )
+    axes.set(xscale="log", xlabel="ridge penalty", ylabel="mean per-query ρ, each sample left out")
+    axes.set_xticks(sorted({a.penalty for a in attempts}), [f"{p:g}" for p in sorted({a.penalty for a in attempts})])
+    axes.minorticks_off()
+    axes.set_title("Closed form: what was tried on the training labels", loc="left")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

@@ -7,18 +7,22 @@ import numpy as np
 
 
 class EncoderModel(mlflow.pyfunc.PythonModel):
-    """Texts in, unit vectors out."""
+    """Samples in, vectors out whose inner products estimate influence."""
 
     def load_context(self, context: Any) -> None:
-        """Load the sentence-transformers directory that was logged beside this file."""
+        """Load the sentence-transformers directory that was logged beside this file, with the code that is in it."""
         from sentence_transformers import SentenceTransformer
 
-        self.encoder = SentenceTransformer(context.artifacts["encoder"], trust_remote_code=False)
+        self.encoder = SentenceTransformer(context.artifacts["encoder"], trust_remote_code=True)
 
     # MLflow reads hints here as the model's schema, and the signature that was logged says it better.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Unit vectors, shape (rows, dimensions), of the column `text`."""
-        texts = model_input["text"].tolist()
+        """Vectors, shape (rows, dimensions), of the columns `target`, and `context` where there is one."""
+        targets = model_input["target"].tolist()
+        contexts = model_input["context"].fillna("").tolist() if "context" in model_input else [""] * len(targets)
+        if type(self.encoder[0]).__name__ == "LexicalKernel":
+            return np.asarray(self.encoder.encode(list(zip(contexts, targets, strict=True)), show_progress_bar=False))
+        texts = [f"{before}\n{target}".strip() for before, target in zip(contexts, targets, strict=True)]
         return np.asarray(self.encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False))
 
 

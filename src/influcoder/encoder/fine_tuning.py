@@ -1,0 +1,116 @@
+"""Distillation by gradient descent: a text encoder learns to rank as exact influence does, step by step."""
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from influcoder.agreement import agreement
+from influcoder.encoder.distilled import Distilled, Epoch, Say
+from influcoder.encoder.losses import distillation_loss
+from influcoder.encoder.model import Encoder
+from influcoder.errors import EncoderError
+from influcoder.influence.teacher import COSINES
+from influcoder.labelsets import Block, LabelSet
+from influcoder.progress import progress
+from influcoder.settings import EncoderSettings
+
+
+def fine_tune(encoder: Encoder, labels: LabelSet, settings: EncoderSettings, say: Say) -> Distilled:
+    """Train an encoder on the train split; the selection split chooses the epoch, the report split is not looked at.
+
+    The loss and the optimiser are the published ones (arXiv 2606.13668). Two things are ours: where labels allow it,
+    a step ranks every sample of a batch against all the others, whatever their roles, and training stops early,
+    since the published recipe overfits.
+
+    Args:
+        encoder: where to start from; its weights are changed.
+        labels: a training label set.
+        settings: recipe and stopping rule.
+        say: is given the number and the figures of each epoch.
+    Raises:
+        EncoderError: the loss is no longer finite.
+    """
+    torch.manual_seed(settings.seed)
+    generator = np.random.default_rng(settings.seed)
+    train, selection = comparable(labels), labels.evidence("selection")
+    optimizer = torch.optim.AdamW(encoder.model.parameters(), lr=settings.learning_rate, fused=True)
+    # Epoch 0 is the encoder that training began with: it is shown, but never kept, since keeping it would be no
+    # training. Whether what was kept is better is for the gate to say, on labels that chose nothing.
+    history = [Epoch(0, float("nan"), _rho(encoder, selection))]
+    best, kept = history[0], {}
+    say(0, {"selection.rho": best.rho})
+    count = len(list(steps(train, settings.batch, np.random.default_rng(0))))
+    with progress("distilling", settings.epochs * count) as ticker:
+        for number in range(1, settings.epochs + 1):
+            losses = []
+            for part in steps(train, settings.batch, generator):
+                losses.append(_step(encoder, optimizer, part, settings.temperature))
+                ticker.advance(note=f"epoch {number}, loss {losses[-1]:.3f}, selection ρ so far {best.rho:.3f}")
+            epoch = Epoch(number, float(np.mean(losses)), _rho(encoder, selection))
+            history.append(epoch)
+            say(number, {"train.loss": epoch.loss, "selection.rho": epoch.rho})
+            if best.number == 0 or np.nan_to_num(epoch.rho, nan=-1) > np.nan_to_num(best.rho, nan=-1):
+                best, kept = epoch, _weights(encoder)
+            if number - best.number >= settings.patience:
+                break
+    encoder.model.load_state_dict(kept)
+    how = f"the selection split kept epoch {best.number} of {len(history) - 1}"
+    return Distilled(encoder, encoder.uri, how, tuple(history), best.number)
+
+
+def comparable(labels: LabelSet) -> Block:
+    """The train split with labels in a cosine's range, in which alone the loss's temperature means something.
+
+    Labels that are no cosines (dot products, influence functions, imported scores) are scaled query by query.
+    """
+    train = labels.lessons()
+    if labels.identity.teacher.spec.method in COSINES:
+        return train
+    largest = np.abs(np.nan_to_num(train.labels)).max(axis=1, keepdims=True)
+    return Block(train.queries, train.candidates, train.labels / np.where(largest > 0, largest, 1))
+
+
+def steps(train: Block, size: int, generator: np.random.Generator) -> Iterator[Block]:
+    """The parts of one epoch; every candidate is in one, and each part holds at least `size` samples where there are.
+
+    A square is cut into smaller ones: each sample of a part ranks all its others. Else a quarter of a part are
+    queries, as in the published recipe, which has twice as many candidates as queries in all.
+    """
+    if train.is_square:
+        for rows in _groups(len(train.queries), size, generator):
+            yield train.part(rows, rows)
+        return
+    columns = _groups(len(train.candidates), max(2, size - size // 4), generator)
+    queries = _groups(len(train.queries), max(1, size // 4), generator)
+    for turn in range(max(len(queries), len(columns))):
+        yield train.part(queries[turn % len(queries)], columns[turn % len(columns)])
+
+
+def _groups(samples: int, size: int, generator: np.random.Generator) -> list[list[int]]:
+    return [part.tolist() for part in np.array_split(generator.permutation(samples), max(1, samples // size))]
+
+
+def _step(encoder: Encoder, optimizer: torch.optim.Optimizer, part: Block, temperature: float) -> float:
+    encoder.model.train()
+    samples = part.queries if part.is_square else [*part.queries, *part.candidates]
+    vectors = encoder.forward([encoder.view(sample) for sample in samples])
+    others = vectors if part.is_square else vectors[len(part.queries) :]
+    scores = vectors[: len(part.queries)] @ others.T
+    loss = distillation_loss(scores, torch.as_tensor(part.labels).to(scores), temperature)
+    if not torch.isfinite(loss):
+        raise EncoderError("the training loss is not finite.", "Lower encoder.learning_rate.")
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _rho(encoder: Encoder, block: Block) -> float:
+    scores = encoder.scores(block.queries, block.candidates)
+    return agreement(scores, block.labels, resamples=2).rho.value
+
+
+def _weights(encoder: Encoder) -> dict[str, torch.Tensor]:
+    return copy.deepcopy(encoder.model.state_dict())
