@@ -113,17 +113,3 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], name: str, about: 
     print(text)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.md").write_text(text)
-
-
-def matmul_rate(seconds: float = 1.0) -> float:
-    """Billions of operations a second of a large float32 matrix product."""
-    import torch
-
-    left, right = (torch.randn(1024, 1024) for _ in range(2))
-    for _ in range(5):
-        left @ right
-    count, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        left @ right
-        count += 1
-    return count * 2 * 1024**3 / (time.perf_counter() - start) / 1e9

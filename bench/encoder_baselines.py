@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from encoder_setting import Setting
 
+from influcoder.encoder import lexical
+
 Scores = np.ndarray
 
 
@@ -25,7 +27,8 @@ def bm25(setting: Setting, block: str) -> Scores:
     queries = bm25s.tokenize(
         [setting.texts[row] for row in rows.queries], stopwords="en", return_ids=False, show_progress=False
     )
-    return np.stack([index.get_scores(query) for query in queries])
+    # A query of stop words alone finds nothing.
+    return np.stack([index.get_scores(query) if query else np.zeros(len(corpus)) for query in queries])
 
 
 def tfidf(setting: Setting, block: str) -> Scores:
@@ -45,24 +48,29 @@ def cosines(vectors: np.ndarray, setting: Setting, block: str) -> Scores:
     return unit[rows.queries] @ unit[rows.candidates].T
 
 
+def surfaces(setting: Setting) -> np.ndarray:
+    """Length and format of context and target, shape (samples, 16)."""
+    return np.array([lexical.surface(sample.context) + lexical.surface(sample.target) for sample in setting.samples])
+
+
 def standardised(values: np.ndarray, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """Columns with mean 0 and deviation 1 over some rows."""
     return (values - values[rows].mean(0)) / values[rows].std(0).clip(1e-6)
 
 
-def ridge(inputs: np.ndarray, features: np.ndarray, rows: np.ndarray, directions: int, penalty: float) -> np.ndarray:
+def ridge(inputs: np.ndarray, gram: np.ndarray, rows: np.ndarray, directions: int, penalty: float) -> np.ndarray:
     """Predicted coordinates along the leading principal directions of the training features, for every sample.
 
     Args:
         inputs: what is regressed on, shape (samples, columns).
-        features: influence features, shape (samples, dimensions).
+        gram: exact influence of all samples on all, shape (samples, samples).
         rows: the samples of training.
         directions: how many directions.
         penalty: ridge penalty, relative to the mean squared length of the standardised inputs.
     """
     x = standardised(inputs.astype(np.float64), rows)
-    left, sizes, _ = np.linalg.svd(features[rows].astype(np.float32), full_matrices=False)
-    targets = (left[:, :directions] * sizes[:directions]).astype(np.float64)
+    values, vectors = np.linalg.eigh(gram[np.ix_(rows, rows)].astype(np.float64))
+    targets = vectors[:, -directions:] * np.sqrt(values[-directions:])
     train = x[rows]
     gram = train.T @ train + penalty * len(rows) * np.eye(x.shape[1])
     return targets.mean(0) + x @ np.linalg.solve(gram, train.T @ (targets - targets.mean(0)))
