@@ -5,7 +5,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test check up bench-labels bench-lds bench-peers clean
+.PHONY: demo test check up bench-labels bench-lds bench-encoder bench-peers clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
@@ -32,7 +32,11 @@ bench-labels: $(STAMP)
 bench-lds: $(STAMP)
 	$(BIN)/python bench/lds.py
 
-# The first of them again, with other libraries beside: their pins are their own, so they get an environment of their
+# An hour and a half the first time, most of it the published recipe; what was labelled and trained is kept.
+bench-encoder: $(STAMP)
+	$(BIN)/python bench/encoder.py $(BENCH)
+
+# The label benchmark again, with other libraries beside: their pins are their own, so they get an environment of their
 # own that sees the project's.
 bench-peers: .venv-peers/.installed
 	.venv-peers/bin/python bench/labels.py $(BENCH)

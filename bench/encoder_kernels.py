@@ -1,4 +1,4 @@
-"""Encoders in closed form by what they are shown: the product's solution over any groups of inputs, for the ablation."""
+"""Encoders in closed form by what they are shown: the solution of the product over any groups of inputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

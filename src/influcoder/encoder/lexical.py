@@ -120,8 +120,11 @@ def dense_features(tokenizer: Tokenizer, table: np.ndarray, pairs: Sequence[Pair
     return np.concatenate([*surfaces, *means], axis=1)
 
 
-def window(context: Sequence[int], target: Sequence[int], max_tokens: int) -> Pair | Any:
-    """The tokens that the decoder saw: the target keeps its beginning and at least half, the context its end."""
+def window(context: Sequence[int], target: Sequence[int], max_tokens: int) -> tuple[Sequence[int], Sequence[int]]:
+    """The tokens of context and target that the decoder saw.
+
+    The target keeps its beginning and at least half of the room, the context its end.
+    """
     kept = target[: max(max_tokens - max(1, len(context)), max_tokens // 2)]
     return context[max(0, len(context) - (max_tokens - len(kept))) :], kept
 
