@@ -35,6 +35,7 @@ bench-lds: $(STAMP)
 # An hour and a half the first time, most of it the published recipe; what was labelled and trained is kept.
 bench-encoder: $(STAMP)
 	$(BIN)/python bench/encoder.py $(BENCH)
+	$(BIN)/python bench/encoder_speed.py
 
 # The label benchmark again, with other libraries beside: their pins are their own, so they get an environment of their
 # own that sees the project's.

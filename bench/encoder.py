@@ -13,13 +13,12 @@ from pathlib import Path
 import encoder_baselines as baselines
 import numpy as np
 from common import table
+from encoder_budgets import budgets
 from encoder_kernels import LOSSES, STATES, SURFACE, TEXT, TOKENS, Kernels
-from encoder_plot import plot_budgets
 from encoder_recipe import published, untrained
-from encoder_setting import Budget, Setting, documentation, instructions
+from encoder_setting import Budget, Setting, documentation, instructions, rho
 from scipy.stats import spearmanr
 
-from influcoder.agreement import per_query_spearman
 from influcoder.confound import partial_spearman
 from influcoder.decoder import load_decoder
 from influcoder.settings import LabelBudget, SplitBudget
@@ -39,7 +38,6 @@ DOCUMENTS = LabelBudget(
     selection=SplitBudget(queries=30, candidates=60),
     report=SplitBudget(queries=60, candidates=90),
 )
-SHARES = (0.125, 0.25, 0.5, 1.0)
 HEAD = ("", "report ρ", "aggregated", "lengths held", "new tasks", "new source", "selection", "spread")
 Scores = Callable[[str], np.ndarray]
 
@@ -85,7 +83,7 @@ def simple(setting: Setting) -> list[Row]:
     train = _train(setting)
     surface = baselines.standardised(baselines.surfaces(setting), train)
     states = [setting.states[:, depth, 1].astype(np.float32) for depth in range(setting.states.shape[1])]
-    closest = max(states, key=lambda rows: _rho(baselines.cosines(rows, setting, "selection"), setting, "selection"))
+    closest = max(states, key=lambda rows: rho(baselines.cosines(rows, setting, "selection"), setting, "selection"))
     return [
         Row("ceiling: the teacher under other seeds", [lambda block: setting.labels(block, setting.other)]),
         Row("random", [partial(_random, setting, seed) for seed in range(3)]),
@@ -134,45 +132,11 @@ def ours(setting: Setting, kernels: Kernels) -> list[Row]:
     rows = []
     for name, groups in shown.items():
         vectors, _ = kernels.fit(groups, block.queries, block.candidates)
-        rows.append(Row(name, [partial(_products, vectors, setting)]))
-    return rows
-
-
-def budgets(setting: Setting, kernels: Kernels, seeds: int) -> None:
-    """ρ by the number of labelled samples: the recipe, ours, and ours with samples chosen otherwise."""
-    block = setting.blocks["train"]
-    roles = (block.queries, block.candidates)
-    lines: dict[str, list[tuple[int, list[float]]]] = {}
-
-    def keep(name: str, count: int, values: list[float]) -> None:
-        lines.setdefault(name, []).append((count, values))
-
-    for share in SHARES:
-        some = [role[: round(len(role) * share)] for role in roles]
-        count = sum(map(len, some))
-        found = [published(setting, tuple(some), seed).last for seed in range(seeds)]
-        keep(
-            "published recipe", count, [_rho(baselines.cosines(v, setting, "report"), setting, "report") for v in found]
-        )
-        keep("ours", count, [_closed(kernels, setting, *_drawn(roles, count, 1 / 3, seed)) for seed in range(5)])
-        keep(
-            "ours, 1 query in 9", count, [_closed(kernels, setting, *_drawn(roles, count, 1 / 9, s)) for s in range(5)]
-        )
-        if share < 1:
-            covered = [kernels.covering(role, round(len(role) * share)) for role in roles]
-            keep("ours, covering samples", count, [_closed(kernels, setting, *covered)])
-    plot_budgets(lines, "encoder_budgets")
-    rows = [
-        [name, str(count), f"{np.mean(values):.3f}", f"{np.min(values):.3f} to {np.max(values):.3f}"]
-        for name, points in lines.items()
-        for count, values in points
-    ]
-    about = (
-        "Mean per-query ρ on the report block by how many samples are labelled (a third of them queries unless said). "
-        "`ours` under five draws of the samples; the recipe on the first of them, as many seeds as were run; covering "
-        "samples are chosen by greedy k-centre, without labels."
-    )
-    table(("", "labelled samples", "report ρ", "least to most"), rows, "encoder_budgets", about)
+        rows.append(Row(name, [partial(baselines.products, vectors, setting)]))
+    vectors, _ = kernels.fit(TEXT, block.queries, block.candidates)
+    small = vectors.astype(np.float16)
+    name = f"ours in half precision, {small.shape[1] * small.itemsize} bytes a sample"
+    return [*rows, Row(name, [partial(baselines.products, small.astype(np.float32), setting)])]
 
 
 def report(name: str, setting: Setting, rows: Sequence[Row], options: argparse.Namespace, what: str) -> None:
@@ -193,16 +157,16 @@ def report(name: str, setting: Setting, rows: Sequence[Row], options: argparse.N
 def _cells(row: Row, setting: Setting, columns: Sequence[str]) -> list[str]:
     scores = [run("report") for run in row.runs]
     labels = setting.labels("report")
-    rho = [_rho(found, setting, "report") for found in scores]
+    values = [rho(found, setting, "report") for found in scores]
     whole = [spearmanr(found.mean(0), labels.mean(0)).statistic for found in scores]
     candidates = [setting.samples[place] for place in setting.blocks["report"].candidates]
     held = np.array([[len(sample.context), len(sample.target)] for sample in candidates], float)
     partial_rho = [np.nanmean(partial_spearman(found, labels, held)) for found in scores]
-    cells = {"": row.name, "report ρ": _mean(rho), "aggregated": _mean(whole), "lengths held": _mean(partial_rho)}
+    cells = {"": row.name, "report ρ": _mean(values), "aggregated": _mean(whole), "lengths held": _mean(partial_rho)}
     for block in ("new tasks", "new source", "selection"):
         if block in setting.blocks:
-            cells[block] = _mean([_rho(run(block), setting, block) for run in row.runs])
-    cells["spread"] = f"{np.std(rho, ddof=1):.3f}" if len(rho) > 1 else "–"
+            cells[block] = _mean([rho(run(block), setting, block) for run in row.runs])
+    cells["spread"] = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "–"
     return [cells[column] for column in columns]
 
 
@@ -210,29 +174,8 @@ def _mean(values: Sequence[float]) -> str:
     return f"{np.mean(values):.3f}"
 
 
-def _rho(scores: np.ndarray, setting: Setting, block: str) -> float:
-    return float(np.nanmean(per_query_spearman(scores, setting.labels(block))))
-
-
 def _random(setting: Setting, seed: int, block: str) -> np.ndarray:
     return baselines.random(setting, block, seed)
-
-
-def _products(vectors: np.ndarray, setting: Setting, block: str) -> np.ndarray:
-    rows = setting.blocks[block]
-    return vectors[rows.queries] @ vectors[rows.candidates].T
-
-
-def _closed(kernels: Kernels, setting: Setting, queries: np.ndarray, candidates: np.ndarray) -> float:
-    vectors, _ = kernels.fit(TEXT, queries, candidates)
-    return _rho(_products(vectors, setting, "report"), setting, "report")
-
-
-def _drawn(roles: Sequence[np.ndarray], count: int, share: float, seed: int) -> list[np.ndarray]:
-    """So many samples of both roles, a share of them queries, all of a role where it has no more."""
-    random = np.random.default_rng(seed)
-    queries = min(len(roles[0]), round(count * share))
-    return [random.permutation(role)[:size] for role, size in zip(roles, (queries, count - queries), strict=True)]
 
 
 def _train(setting: Setting) -> np.ndarray:

@@ -48,6 +48,12 @@ def cosines(vectors: np.ndarray, setting: Setting, block: str) -> Scores:
     return unit[rows.queries] @ unit[rows.candidates].T
 
 
+def products(vectors: np.ndarray, setting: Setting, block: str) -> Scores:
+    """Inner products of a block's queries and candidates, from a vector for every sample of the setting."""
+    rows = setting.blocks[block]
+    return vectors[rows.queries] @ vectors[rows.candidates].T
+
+
 def surfaces(setting: Setting) -> np.ndarray:
     """Length and format of context and target, shape (samples, 16)."""
     return np.array([lexical.surface(sample.context) + lexical.surface(sample.target) for sample in setting.samples])

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from lds_setting import bench_folder, key, write
 
+from influcoder.agreement import per_query_spearman
 from influcoder.decoder import Decoder, load_decoder
 from influcoder.influence.batching import Batching, in_batches
 from influcoder.influence.gradients import extract_many, padded
@@ -125,6 +126,11 @@ def documentation(corpus: str, budget: LabelBudget, max_tokens: int, decoder: st
         for split in ("train", "selection", "report")
     }
     return labelled(blocks, max_tokens, decoder)
+
+
+def rho(scores: np.ndarray, setting: Setting, block: str) -> float:
+    """Mean per-query ρ of a block's scores with exact influence."""
+    return float(np.nanmean(per_query_spearman(scores, setting.labels(block))))
 
 
 def unique(path: Path) -> Corpus:
