@@ -17,7 +17,7 @@ class Attribution:
     Args:
         rank: 1 for the most influential.
         sample: the sample.
-        score: cosine of the encoder's embeddings, -1 to 1.
+        score: estimated influence, -1 to 1.
         percentile: share of the pool that is ranked at or below it, 0 to 100.
         exact: exact influence, None where it was not asked for or the sample has none.
     """
