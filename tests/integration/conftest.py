@@ -30,6 +30,8 @@ report = {{ queries = 20, candidates = 24 }}
 queries = 20
 candidates = 24
 [encoder]
+# The view of a text encoder can be scrambled, so that it must fail; a closed form sees the target itself.
+recipe = "fine-tune"
 max_tokens = 48
 epochs = 6
 learning_rate = 1e-4

@@ -113,14 +113,13 @@ def check_that_the_model_serves(registry, version):
     asked = pd.DataFrame({"context": ["What is in the sky?", None], "target": targets})
     vectors = model.predict(asked)
     alone = model.predict(asked[["target"]])
-    assert vectors.shape == alone.shape
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
     np.testing.assert_allclose(vectors[1], alone[1], atol=1e-5)
-    assert np.isfinite(vectors).all()
     assert not np.allclose(vectors[0], alone[0], atol=1e-3), "the context counts"
     assert model.metadata.signature.inputs.input_names() == ["target", "context"]
     run = mlflow.MlflowClient().get_run(version.run_id)
     assert [item.dataset.digest for item in run.inputs.dataset_inputs] == [version.label_set_id]
-    assert len(mlflow.MlflowClient().get_metric_history(version.run_id, "left_out.rho")) == 9
+    assert len(mlflow.MlflowClient().get_metric_history(version.run_id, "selection.rho")) >= 2
 
 
 def check_that_the_report_is_served(stack):

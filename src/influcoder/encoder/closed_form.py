@@ -133,9 +133,11 @@ def _scale(dense: Array, width: int) -> Array:
     Surface features count alike, whatever their units; of the token embeddings' components the large ones count more.
     """
     surfaces, means = np.split(dense.var(0), [2 * SURFACE])
-    shares = [*(part.clip(1e-12) * SURFACE for part in np.split(surfaces, 2))]
-    shares += [np.full(width, max(part.sum(), 1e-12)) for part in np.split(means, 2)]
-    return 1 / np.sqrt(np.concatenate(shares))
+    shares = [part * SURFACE for part in np.split(surfaces, 2)]
+    shares += [np.full(width, part.sum()) for part in np.split(means, 2)]
+    spread = np.concatenate(shares)
+    # What is the same in all labelled samples says nothing, and must not set a new sample apart from all of them.
+    return np.where(spread > 1e-9, 1 / np.sqrt(spread.clip(1e-9)), 0)
 
 
 def _squares(rows: Array) -> Array:
