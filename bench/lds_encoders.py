@@ -73,15 +73,17 @@ def encoders(settings: EncoderSettings) -> dict[str, Callable[[Setting], Scores]
     Args:
         settings: the base encoder and the recipe.
     """
-    distilled = {f"encoder of {name}": _distilled(labels, settings) for name, labels in LABELS.items()}
-    return {"encoder, untrained": lambda _setting: _scores(_base(settings)), **distilled}
+    tuned = settings.model_copy(update={"recipe": "fine-tune"})
+    distilled = {f"encoder of {name}": _distilled(labels, tuned) for name, labels in LABELS.items()}
+    cosine = next(iter(LABELS))
+    solved = {f"closed form of {cosine}": _distilled(LABELS[cosine], settings)}
+    return {"encoder, untrained": lambda _setting: _scores(_base(settings)), **distilled, **solved}
 
 
 def _distilled(labels: Callable[[Setting], LabelSet], settings: EncoderSettings) -> Callable[[Setting], Scores]:
     def ready(setting: Setting) -> Scores:
-        found = distil(_base(settings), labels(setting), settings)
-        course = ", ".join(f"{epoch.rho:.3f}" for epoch in found.history)
-        logger.info("selection ρ by epoch, from 0: %s; epoch %d was kept", course, found.best)
+        found = distil(_base(settings), labels(setting), settings, setting.decoder)
+        logger.info("%s: %s", found.start, found.how)
         return _scores(found.encoder)
 
     return ready

@@ -28,7 +28,8 @@ def train(label_set: str | None = None, start: str = "base") -> str:
 
     Args:
         label_set: id of the label set; the latest one unless given.
-        start: `base` for the untrained encoder, else the alias or number of the version to go on from.
+        start: `base` for the untrained encoder, else the alias or number of the version to go on from; a closed form
+            is solved from the labels alone.
     """
     settings = load_settings()
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
@@ -54,9 +55,10 @@ def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str) ->
     """Train until the selection split stops getting better; every epoch is logged."""
     registry.log_label_set(labels.id, ObjectStore(settings.store).uri(f"labelsets/{labels.id}/"))
     registry.log_params({**settings.encoder.model_dump(), "start": start})
+    solved = recipe_of(labels, settings.encoder) == "kernel"
     with tempfile.TemporaryDirectory() as folder:
-        encoder = starting_point(settings, registry, start, Path(folder))
-        decoder = load_decoder(labels.decoder_uri) if recipe_of(labels, settings.encoder) == "kernel" else None
+        encoder = None if solved else starting_point(settings, registry, start, Path(folder))
+        decoder = load_decoder(labels.decoder_uri) if solved else None
         log = registry.log_metrics
         return distil(encoder, labels, settings.encoder, decoder, lambda number, values: log(values, number))
 
@@ -86,13 +88,14 @@ def register(
 
 
 def starting_point(settings: Settings, registry: Registry, start: str, folder: Path) -> Encoder:
-    """The encoder that training begins with."""
-    if start == "base":
-        return Encoder(settings.encoder.base, settings.encoder.max_tokens)
-    version = registry.version(start)
-    encoder = Encoder(str(registry.download(version, folder)), settings.encoder.max_tokens)
-    encoder.uri = f"encoder version {version.version}"
-    return encoder
+    """The encoder that fine-tuning begins with; a version that was solved in closed form has nothing to go on from."""
+    if start != "base":
+        version = registry.version(start)
+        encoder = Encoder(str(registry.download(version, folder)), settings.encoder.max_tokens)
+        encoder.uri = f"encoder version {version.version}"
+        if not encoder.in_closed_form:
+            return encoder
+    return Encoder(settings.encoder.base, settings.encoder.max_tokens)
 
 
 def report(registry: Registry, version: EncoderVersion, run_id: str) -> None:

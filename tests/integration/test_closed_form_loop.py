@@ -67,7 +67,7 @@ def test_a_reviewer_sees_what_was_tried(story, registry):
         file.path for file in client.list_artifacts(run_id, "plots")
     }
     card = client.get_model_version("closed-form", story["version"]).description
-    assert "in closed form" in card
+    assert "solved in closed form" in card
     assert f"(ρ {tried[0]:.3f})" in card
 
 

@@ -38,7 +38,7 @@ def describe(manifest: Manifest, distilled: Distilled, found: Agreement, untrain
         f"Ranks samples of `{sources}` as exact influence on **{manifest.decoder_uri}** does "
         f"(decoder `{teacher.decoder_fingerprint[:16]}`). It says nothing about any other checkpoint.",
         f"Distilled from label set `{manifest.id}` ({train}; teacher `{teacher.id}`, {teacher.spec.method}, rank "
-        f"{teacher.spec.rank}), from `{distilled.start}`: {distilled.how}.",
+        f"{teacher.spec.rank}), {distilled.start}: {distilled.how}.",
         f"Agreement on the report split, {found.rho.queries} queries × {found.candidates} candidates:",
         f"| figure | this encoder [95 %] | untrained |\n| --- | --- | --- |\n{rows}",
         manifest.worth,

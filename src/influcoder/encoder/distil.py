@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def distil(
-    encoder: Encoder,
+    encoder: Encoder | None,
     labels: LabelSet,
     settings: EncoderSettings,
     decoder: Decoder | None = None,
@@ -33,7 +33,7 @@ def distil(
     the selection split chooses the epoch. `auto` is `kernel` where labels allow it.
 
     Args:
-        encoder: what fine-tuning starts from; its weights are changed then.
+        encoder: what fine-tuning starts from; its weights are changed. A closed form does without.
         labels: a training label set.
         settings: recipe and stopping rule.
         decoder: the one that was labelled, for its tokenizer and token embeddings; fine-tuning does without.
@@ -42,6 +42,8 @@ def distil(
         EncoderError: the labels do not allow the recipe, or the loss is no longer finite.
     """
     if recipe_of(labels, settings) == "fine-tune":
+        if encoder is None or encoder.in_closed_form:
+            raise EncoderError("fine-tuning needs a text encoder to start from.", "Start from base.")
         return fine_tune(encoder, labels, settings, say)
     if decoder is None:
         raise EncoderError("the recipe `kernel` needs the decoder.", "Set encoder.recipe to fine-tune to do without.")
@@ -79,10 +81,10 @@ def _in_closed_form(labels: LabelSet, settings: EncoderSettings, decoder: Decode
     say(len(attempts), {"selection.rho": _selection(encoder, labels)})
     best = attempts[0]
     how = (
-        f"in closed form, bandwidth {best.bandwidth:g} and penalty {best.penalty:g} chosen from {len(attempts)} "
+        f"bandwidth {best.bandwidth:g} and penalty {best.penalty:g} chosen from {len(attempts)} "
         f"pairs by leaving out training samples one by one (ρ {best.left_out:.3f})"
     )
-    return Distilled(encoder, encoder.uri, how, attempts=tuple(attempts))
+    return Distilled(encoder, "solved in closed form", how, attempts=tuple(attempts))
 
 
 def _lessons(labels: LabelSet) -> "Lessons":

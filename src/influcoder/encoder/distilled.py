@@ -44,7 +44,7 @@ class Distilled:
 
     Args:
         encoder: with the weights that were kept.
-        start: URI of the encoder that training began with, or what it was solved from.
+        start: where training began, in words.
         how: what was kept and why, half a sentence.
         history: every epoch of fine-tuning, number 0 first.
         best: number of the epoch that was kept.
