@@ -52,7 +52,7 @@ def load(store: ObjectStore, label_set: str | None) -> LabelSet:
 
 @step("distil")
 def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str) -> Distilled:
-    """Train until the selection split stops getting better; every epoch is logged."""
+    """Solve, or train until the selection split stops getting better; all that is tried is logged."""
     registry.log_label_set(labels.id, ObjectStore(settings.store).uri(f"labelsets/{labels.id}/"))
     registry.log_params({**settings.encoder.model_dump(), "start": start})
     solved = recipe_of(labels, settings.encoder) == "kernel"

@@ -269,3 +269,20 @@ def test_tokens_count_by_their_embeddings(tiny_decoder):
         ids = tiny_decoder.tokenizer(text, add_special_tokens=False)["input_ids"]
         start = 2 * lexical.SURFACE + 4 * side
         np.testing.assert_allclose(found[0, start : start + 4], table[ids].mean(0), rtol=1e-5)
+
+
+def test_fine_tuning_needs_a_text_encoder(samples, tiny_decoder, solved):
+    labels, settings = labels_of(samples, tiny_decoder), EncoderSettings(recipe="fine-tune")
+    for start in (None, Encoder.of(solved[0])):
+        with pytest.raises(EncoderError, match="needs a text encoder"):
+            distil(start, labels, settings, tiny_decoder)
+
+
+def test_what_is_always_the_same_sets_nothing_apart(lessons, tiny_decoder):
+    alike = [Sample(sample.id, "Say: ", sample.target) for sample in lessons.samples]
+    labels = features_of(alike) @ features_of(alike).T
+    np.fill_diagonal(labels, np.nan)
+    model, _ = solve(Lessons(alike, labels, lessons.queries, lessons.candidates), tiny_decoder, MAX_TOKENS, seed=0)
+    one, other = (embed(model, [Sample("a", context, "Yes, it is.")]) for context in ("Say: ", "12\n\n?!"))
+    np.testing.assert_array_equal(one, other)
+    assert np.abs(one - model.bias.numpy()).max() > 1e-3
