@@ -76,7 +76,7 @@ def encoders(settings: EncoderSettings) -> dict[str, Callable[[Setting], Scores]
     tuned = settings.model_copy(update={"recipe": "fine-tune"})
     distilled = {f"encoder of {name}": _distilled(labels, tuned) for name, labels in LABELS.items()}
     cosine = next(iter(LABELS))
-    solved = {f"closed form of {cosine}": _distilled(LABELS[cosine], settings)}
+    solved = {f"closed form of {cosine}": _distilled(LABELS[cosine], settings.model_copy(update={"recipe": "kernel"}))}
     return {"encoder, untrained": lambda _setting: _scores(_base(settings)), **distilled, **solved}
 
 

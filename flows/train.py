@@ -10,7 +10,7 @@ from influcoder.agreement import agreement
 from influcoder.decoder import load_decoder
 from influcoder.encoder import Distilled, Encoder, distil
 from influcoder.encoder.card import describe, tags_of
-from influcoder.encoder.distil import recipe_of
+from influcoder.encoder.distil import recipes_of
 from influcoder.encoder.plots import agreement_figure, training_figure
 from influcoder.errors import StoreError
 from influcoder.labelsets import LabelSet, latest, load_label_set
@@ -55,10 +55,10 @@ def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str) ->
     """Solve, or train until the selection split stops getting better; all that is tried is logged."""
     registry.log_label_set(labels.id, ObjectStore(settings.store).uri(f"labelsets/{labels.id}/"))
     registry.log_params({**settings.encoder.model_dump(), "start": start})
-    solved = recipe_of(labels, settings.encoder) == "kernel"
+    recipes = recipes_of(labels, settings.encoder)
     with tempfile.TemporaryDirectory() as folder:
-        encoder = None if solved else starting_point(settings, registry, start, Path(folder))
-        decoder = load_decoder(labels.decoder_uri) if solved else None
+        encoder = starting_point(settings, registry, start, Path(folder)) if "fine-tune" in recipes else None
+        decoder = load_decoder(labels.decoder_uri) if "kernel" in recipes else None
         log = registry.log_metrics
         return distil(encoder, labels, settings.encoder, decoder, lambda number, values: log(values, number))
 

@@ -98,7 +98,8 @@ class EncoderSettings(_Section):
 
     Args:
         recipe: `kernel` solves for an encoder in closed form, in seconds, where labels are cosines of gradients;
-            `fine-tune` trains `base` by gradient descent; `auto` is the first where labels allow it.
+            `fine-tune` trains `base` by gradient descent; `auto` does both where labels allow it and keeps the one that
+            the selection split prefers.
         base: a sentence-transformers directory, `package:NAME` (a package that carries one) or `hf:NAME`.
         max_tokens: how much of a text the encoder sees; what the decoder saw of it, or more.
         batch: samples of one training step, each ranked against all the others.

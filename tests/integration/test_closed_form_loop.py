@@ -1,4 +1,4 @@
-"""The default recipe through flows, a real MLflow and a real store: solved, registered, served, promoted, checked."""
+"""The closed form through flows, a real MLflow and a real store: solved, registered, served, promoted, checked."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from monitoring.check import checks
 from monitoring.decision import Verdict
 
 STORY = """
-import json
+import json, os
 from flows.check import check
 from flows.label import label
 from flows.promote import promote
@@ -29,7 +29,9 @@ version = train(label())
 promoted = promote(version)
 check()
 again = train(start="champion")
-print(json.dumps({"version": version, "promoted": promoted, "again": again}))
+os.environ["INFLUCODER_ENCODER__RECIPE"] = "auto"
+both = train()
+print(json.dumps({"version": version, "promoted": promoted, "again": again, "both": both}))
 """
 
 
@@ -38,7 +40,7 @@ def story(stack):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INFLUCODER_STORE__PREFIX", "tests/closed-form")
         patch.setenv("INFLUCODER_MLFLOW__MODEL", "closed-form")
-        patch.setenv("INFLUCODER_ENCODER__RECIPE", "auto")
+        patch.setenv("INFLUCODER_ENCODER__RECIPE", "kernel")
         # Reports of this story are not for the page that the loop looks at.
         patch.delenv("INFLUCODER_EVIDENTLY_URL")
         done = subprocess.run([sys.executable, "-c", STORY], env=os.environ, capture_output=True, text=True)
@@ -64,7 +66,7 @@ def test_a_reviewer_sees_what_was_tried(story, registry):
     tried = [metric.value for metric in client.get_metric_history(run_id, "left_out.rho")]
     assert len(tried) == 9
     assert tried[0] == max(tried)
-    assert len(client.get_metric_history(run_id, "selection.rho")) == 1
+    assert len(client.get_metric_history(run_id, "closed_form.rho")) == 1
     assert {"plots/training.png", "plots/agreement.png"} <= {
         file.path for file in client.list_artifacts(run_id, "plots")
     }
@@ -84,6 +86,17 @@ def test_the_same_labels_give_the_same_encoder(story, registry, tmp_path):
         found.append(encoder.scores(block.queries, block.candidates))
     np.testing.assert_array_equal(*found)
     assert len(np.unique(found[0])) > 10
+
+
+def test_by_default_the_selection_split_chooses_between_recipes(story, registry):
+    client = mlflow.MlflowClient()
+    version = registry.version(story["both"])
+    tried = [client.get_metric_history(version.run_id, name) for name in ("closed_form.rho", "selection.rho")]
+    assert len(tried[0]) == 1
+    assert len(tried[1]) >= 2
+    best = max(tried[0][0].value, *(metric.value for metric in tried[1] if metric.step))
+    card = client.get_model_version("closed-form", version.version).description
+    assert f"selection ρ {best:.3f}; preferred to what was" in card
 
 
 def test_it_serves_from_targets_and_contexts(story):

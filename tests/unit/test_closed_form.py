@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from sklearn.kernel_ridge import KernelRidge
 from influcoder.agreement import per_query_spearman
 from influcoder.encoder import Encoder, closed_form, distil, lexical
 from influcoder.encoder.closed_form import Lessons, coordinates, solve
-from influcoder.encoder.distil import recipe_of
+from influcoder.encoder.distil import recipes_of
+from influcoder.encoder.distilled import Distilled
 from influcoder.errors import EncoderError
 from influcoder.influence.cache import FeatureTable
 from influcoder.influence.labeller import Labelled
@@ -25,6 +27,8 @@ from influcoder.labelsets.plan import plan_label_set
 from influcoder.samples import Corpus, Sample
 from influcoder.settings import EncoderSettings, LabelBudget, SplitBudget
 
+# The package gives the function the same name.
+distil_module = sys.modules["influcoder.encoder.distil"]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 MAX_TOKENS = 24
 BUDGET = LabelBudget(
@@ -216,11 +220,11 @@ def test_more_labels_than_can_be_solved_for_are_drawn_from(monkeypatch, lessons,
 def test_it_learns_what_the_labels_hold(samples, tiny_decoder):
     labels = labels_of(samples, tiny_decoder)
     said = {}
-    found = distil(None, labels, EncoderSettings(), tiny_decoder, lambda _n, values: said.update(values))
+    found = distil(None, labels, EncoderSettings(recipe="kernel"), tiny_decoder, lambda _n, values: said.update(values))
     block = labels.evidence("report")
     rho = per_query_spearman(found.encoder.scores(block.queries, block.candidates), block.labels)
     assert np.nanmean(rho) > 0.6
-    assert said["selection.rho"] > 0.3
+    assert said["closed_form.rho"] == found.selection > 0.3
     shuffled = block.labels.copy()
     np.random.default_rng(0).shuffle(shuffled.T)
     assert abs(np.nanmean(per_query_spearman(found.encoder.scores(block.queries, block.candidates), shuffled))) < 0.3
@@ -231,27 +235,28 @@ def test_labels_of_another_decoder_are_refused(samples, tiny_decoder, decoder_of
     other = type(tiny_decoder)("other", tiny_decoder.model, tiny_decoder.tokenizer)
     other.__dict__["fingerprint"] = "0" * 64
     with pytest.raises(EncoderError, match="the labels are those of"):
-        distil(None, labels, EncoderSettings(), other)
+        distil(None, labels, EncoderSettings(recipe="kernel"), other)
     with pytest.raises(EncoderError, match="needs the decoder"):
-        distil(None, labels, EncoderSettings(), None)
+        distil(None, labels, EncoderSettings(recipe="kernel"), None)
 
 
 @pytest.mark.parametrize(
     ("method", "recipe", "expected"),
     [
-        ("gradient-cosine", "auto", "kernel"),
-        ("gradient-cosine", "fine-tune", "fine-tune"),
-        ("gradient-dot", "auto", "fine-tune"),
+        ("gradient-cosine", "auto", ("kernel", "fine-tune")),
+        ("gradient-cosine", "kernel", ("kernel",)),
+        ("gradient-cosine", "fine-tune", ("fine-tune",)),
+        ("gradient-dot", "auto", ("fine-tune",)),
     ],
 )
 def test_the_recipe_is_what_the_labels_allow(samples, tiny_decoder, method, recipe, expected):
     labels = labels_of(samples, tiny_decoder, method)
-    assert recipe_of(labels, EncoderSettings(recipe=recipe)) == expected
+    assert recipes_of(labels, EncoderSettings(recipe=recipe)) == expected
 
 
 def test_a_recipe_that_the_labels_do_not_allow_is_refused(samples, tiny_decoder):
     with pytest.raises(EncoderError, match="no closed form"):
-        recipe_of(labels_of(samples, tiny_decoder, "gradient-dot"), EncoderSettings(recipe="kernel"))
+        recipes_of(labels_of(samples, tiny_decoder, "gradient-dot"), EncoderSettings(recipe="kernel"))
 
 
 def test_surface_counts_what_it_says():
@@ -269,6 +274,16 @@ def test_tokens_count_by_their_embeddings(tiny_decoder):
         ids = tiny_decoder.tokenizer(text, add_special_tokens=False)["input_ids"]
         start = 2 * lexical.SURFACE + 4 * side
         np.testing.assert_allclose(found[0, start : start + 4], table[ids].mean(0), rtol=1e-5)
+
+
+def test_the_selection_split_chooses_the_recipe(monkeypatch, samples, tiny_decoder):
+    labels = labels_of(samples, tiny_decoder)
+    for rho, start in ((-0.5, "solved in closed form"), (1.0, "tuned")):
+        tuned = Distilled(None, "tuned", "by hand", rho)
+        monkeypatch.setattr(distil_module, "fine_tune", lambda *_given, tuned=tuned: tuned)
+        found = distil(SimpleNamespace(in_closed_form=False), labels, EncoderSettings(), tiny_decoder)
+        assert found.start == start
+        assert f"selection ρ {found.selection:.3f}; preferred to what was" in found.how
 
 
 def test_fine_tuning_needs_a_text_encoder(samples, tiny_decoder, solved):

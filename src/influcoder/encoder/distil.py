@@ -1,5 +1,6 @@
 """Distillation: an encoder learns to rank as exact influence does, by whichever recipe the labels allow."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,30 +29,39 @@ def distil(
 ) -> Distilled:
     """Train an encoder on the train split; the report split is not looked at.
 
-    `kernel` solves for an encoder in closed form and chooses by leaving out training samples one by one, so that the
-    selection split shows what was chosen by nothing in it. `fine-tune` trains the text encoder that it is given, and
-    the selection split chooses the epoch. `auto` is `kernel` where labels allow it.
+    `kernel` solves for an encoder in closed form and chooses by leaving out training samples one by one. `fine-tune`
+    trains the text encoder that it is given, and the selection split chooses the epoch. `auto` does both where labels
+    allow it, and the selection split chooses: a closed form ranks a mixed pool better, a fine-tuned encoder texts
+    that are alike in form and differ in what they say.
 
     Args:
-        encoder: what fine-tuning starts from; its weights are changed. A closed form does without.
+        encoder: what fine-tuning starts from; its weights are changed. The recipe `kernel` does without.
         labels: a training label set.
         settings: recipe and stopping rule.
-        decoder: the one that was labelled, for its tokenizer and token embeddings; fine-tuning does without.
-        say: is given the number and the figures of each epoch, or of each choice of the closed form.
+        decoder: the one that was labelled, for its tokenizer and token embeddings; `fine-tune` does without.
+        say: is given the number and the figures of each epoch, and of each choice of the closed form.
     Raises:
-        EncoderError: the labels do not allow the recipe, or the loss is no longer finite.
+        EncoderError: the labels do not allow the recipe, what it needs is missing, or the loss is no longer finite.
     """
-    if recipe_of(labels, settings) == "fine-tune":
+    found = []
+    recipes = recipes_of(labels, settings)
+    if "kernel" in recipes:
+        if decoder is None:
+            raise EncoderError("a closed form needs the decoder.", "Set encoder.recipe to fine-tune to do without.")
+        found.append(_in_closed_form(labels, settings, decoder, say))
+    if "fine-tune" in recipes:
         if encoder is None or encoder.in_closed_form:
             raise EncoderError("fine-tuning needs a text encoder to start from.", "Start from base.")
-        return fine_tune(encoder, labels, settings, say)
-    if decoder is None:
-        raise EncoderError("the recipe `kernel` needs the decoder.", "Set encoder.recipe to fine-tune to do without.")
-    return _in_closed_form(labels, settings, decoder, say)
+        found.append(fine_tune(encoder, labels, settings, say))
+    best = max(found, key=lambda distilled: np.nan_to_num(distilled.selection, nan=-1))
+    others = "".join(
+        f"; preferred to what was {o.start}: selection ρ {o.selection:.3f}" for o in found if o is not best
+    )
+    return replace(best, how=f"{best.how}; selection ρ {best.selection:.3f}{others}")
 
 
-def recipe_of(labels: LabelSet, settings: EncoderSettings) -> str:
-    """`kernel` or `fine-tune`.
+def recipes_of(labels: LabelSet, settings: EncoderSettings) -> tuple[str, ...]:
+    """`kernel`, `fine-tune` or both.
 
     Raises:
         EncoderError: `kernel` is asked for, and the labels are no cosines of one gradient a sample.
@@ -61,7 +71,9 @@ def recipe_of(labels: LabelSet, settings: EncoderSettings) -> str:
     possible = spec.method in COSINES and spec.method != "less" and labels.features is not None
     if settings.recipe == "kernel" and not possible:
         raise EncoderError(f"labels by {spec.method} have no closed form.", "Set encoder.recipe to auto or fine-tune.")
-    return "kernel" if possible and settings.recipe != "fine-tune" else "fine-tune"
+    if settings.recipe != "auto":
+        return (settings.recipe,)
+    return ("kernel", "fine-tune") if possible else ("fine-tune",)
 
 
 def _in_closed_form(labels: LabelSet, settings: EncoderSettings, decoder: Decoder, say: Say) -> Distilled:
@@ -78,13 +90,14 @@ def _in_closed_form(labels: LabelSet, settings: EncoderSettings, decoder: Decode
     encoder = Encoder.of(model)
     for number, attempt in enumerate(attempts, 1):
         say(number, {"left_out.rho": attempt.left_out})
-    say(len(attempts), {"selection.rho": _selection(encoder, labels)})
+    selection = _selection(encoder, labels)
+    say(len(attempts), {"closed_form.rho": selection})
     best = attempts[0]
     how = (
         f"bandwidth {best.bandwidth:g} and penalty {best.penalty:g} chosen from {len(attempts)} "
         f"pairs by leaving out training samples one by one (ρ {best.left_out:.3f})"
     )
-    return Distilled(encoder, "solved in closed form", how, attempts=tuple(attempts))
+    return Distilled(encoder, "solved in closed form", how, selection, attempts=tuple(attempts))
 
 
 def _lessons(labels: LabelSet) -> "Lessons":
@@ -92,10 +105,7 @@ def _lessons(labels: LabelSet) -> "Lessons":
 
     square = labels.square("train")
     roles = [e.role for e in labels.entries if e.split == "train" and e.role != REFERENCE]
-    everyone = np.arange(len(roles))
-    # From one corpus each sample is a query that ranks all the others, as it is where agreement is measured.
-    if labels.evidence("train").is_square:
-        return Lessons(square.queries, square.labels, everyone, everyone)
+    # Even where each sample could be a query, the directions that some span generalise better than those of all.
     queries, candidates = (np.flatnonzero([role == wanted for role in roles]) for wanted in ("query", "candidate"))
     return Lessons(square.queries, square.labels, queries, candidates)
 

@@ -46,6 +46,7 @@ class Distilled:
         encoder: with the weights that were kept.
         start: where training began, in words.
         how: what was kept and why, half a sentence.
+        selection: mean per-query ρ on the selection split.
         history: every epoch of fine-tuning, number 0 first.
         best: number of the epoch that was kept.
         attempts: every choice of a closed form, the one that was kept first.
@@ -54,6 +55,7 @@ class Distilled:
     encoder: Encoder
     start: str
     how: str
+    selection: float
     history: tuple[Epoch, ...] = ()
     best: int = 0
     attempts: tuple[Attempt, ...] = ()

@@ -57,7 +57,7 @@ def fine_tune(encoder: Encoder, labels: LabelSet, settings: EncoderSettings, say
                 break
     encoder.model.load_state_dict(kept)
     how = f"the selection split kept epoch {best.number} of {len(history) - 1}"
-    return Distilled(encoder, f"starting at `{encoder.uri}`", how, tuple(history), best.number)
+    return Distilled(encoder, f"starting at `{encoder.uri}`", how, best.rho, tuple(history), best.number)
 
 
 def comparable(labels: LabelSet) -> Block:
