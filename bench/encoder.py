@@ -17,6 +17,7 @@ from encoder_budgets import budgets
 from encoder_kernels import LOSSES, STATES, SURFACE, TEXT, TOKENS, Kernels
 from encoder_recipe import published, untrained
 from encoder_setting import Budget, Setting, documentation, instructions, rho
+from encoder_tuned import tuned
 from scipy.stats import spearmanr
 
 from influcoder.confound import partial_spearman
@@ -69,10 +70,12 @@ def main() -> None:
         budgets(setting, kernels, options.curve_seeds)
     setting = documentation(options.corpus, DOCUMENTS, 128, DECODER)
     kernels = Kernels(setting, decoder, 128)
+    vectors = [tuned(setting, 128, seed) for seed in range(options.document_seeds)]
     rows = [
         *simple(setting),
         *ridges(setting, kernels),
         *recipes(setting, options.document_seeds),
+        Row("ours by fine-tuning", [partial(baselines.cosines, found, setting) for found in vectors]),
         *ours(setting, kernels),
     ]
     report("encoder_documentation", setting, rows, options, f"queries and candidates of `{options.corpus}`")
