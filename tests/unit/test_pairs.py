@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influcoder.encoder.distil import steps
+from influcoder.encoder.fine_tuning import steps
 from influcoder.encoder.losses import distillation_loss
 from influcoder.errors import ScoreTableError
 from influcoder.influence.pairs import PairScores
