@@ -123,7 +123,7 @@ def ours(setting: Setting, kernels: Kernels) -> list[Row]:
     """The closed form, and what it is worth without each of its inputs and with more."""
     block = setting.blocks["train"]
     shown = {
-        "ours: closed form (default)": TEXT,
+        "ours: closed form": TEXT,
         "ours without surface features": [group for group in TEXT if group not in SURFACE],
         "ours without token embeddings": [group for group in TEXT if group not in TOKENS],
         "ours without n-grams": [*SURFACE, *TOKENS],
