@@ -47,7 +47,8 @@ def budgets(setting: Setting, kernels: Kernels, seeds: int) -> None:
     ]
     about = (
         "Mean per-query ρ on the report block by how many samples are labelled (a third of them queries unless said). "
-        "`ours` under five draws of the samples; the recipe on the first of them, as many seeds as were run; covering "
+        "`ours` under five draws of the samples; the recipe on the first of them, as many seeds as were run, "
+        "eight epochs whatever their number, so few steps on few labels; covering "
         "samples are chosen by greedy k-centre, without labels."
     )
     table(("", "labelled samples", "report ρ", "least to most"), rows, "encoder_budgets", about)
