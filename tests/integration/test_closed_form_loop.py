@@ -30,7 +30,7 @@ promoted = promote(version)
 check()
 again = train(start="champion")
 os.environ["INFLUCODER_ENCODER__RECIPE"] = "auto"
-both = train()
+both = train(start="champion")
 print(json.dumps({"version": version, "promoted": promoted, "again": again, "both": both}))
 """
 
