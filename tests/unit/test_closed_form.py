@@ -201,6 +201,9 @@ def test_a_damaged_folder_is_said_to_be_one(solved, tmp_path):
     (folder / lexical.WEIGHTS).write_bytes((folder / lexical.WEIGHTS).read_bytes()[:100])
     with pytest.raises(EncoderError, match="can't be loaded"):
         Encoder(str(folder), 64)
+    (folder / "modules.json").write_text("[{")
+    with pytest.raises(EncoderError, match="can't be loaded"):
+        Encoder(str(folder), 64)
 
 
 def test_an_empty_context_and_odd_targets_have_vectors(solved):

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from influcoder.agreement import agreement
 from influcoder.decoder import Decoder
 from influcoder.encoder.distilled import Distilled, Say
-from influcoder.encoder.fine_tuning import fine_tune
+from influcoder.encoder.fine_tuning import fine_tune, rho_of
 from influcoder.encoder.model import Encoder
 from influcoder.errors import EncoderError
 from influcoder.influence.teacher import COSINES
@@ -90,7 +89,7 @@ def _in_closed_form(labels: LabelSet, settings: EncoderSettings, decoder: Decode
     encoder = Encoder.of(model)
     for number, attempt in enumerate(attempts, 1):
         say(number, {"left_out.rho": attempt.left_out})
-    selection = _selection(encoder, labels)
+    selection = rho_of(encoder, labels.evidence("selection"))
     say(len(attempts), {"closed_form.rho": selection})
     best = attempts[0]
     how = (
@@ -108,8 +107,3 @@ def _lessons(labels: LabelSet) -> "Lessons":
     # Even where each sample could be a query, the directions that some span generalise better than those of all.
     queries, candidates = (np.flatnonzero([role == wanted for role in roles]) for wanted in ("query", "candidate"))
     return Lessons(square.queries, square.labels, queries, candidates)
-
-
-def _selection(encoder: Encoder, labels: LabelSet) -> float:
-    block = labels.evidence("selection")
-    return agreement(encoder.scores(block.queries, block.candidates), block.labels, resamples=2).rho.value

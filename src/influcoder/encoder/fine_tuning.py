@@ -38,7 +38,7 @@ def fine_tune(encoder: Encoder, labels: LabelSet, settings: EncoderSettings, say
     optimizer = torch.optim.AdamW(encoder.model.parameters(), lr=settings.learning_rate, fused=True)
     # Epoch 0 is the encoder that training began with: it is shown, but never kept, since keeping it would be no
     # training. Whether what was kept is better is for the gate to say, on labels that chose nothing.
-    history = [Epoch(0, float("nan"), _rho(encoder, selection))]
+    history = [Epoch(0, float("nan"), rho_of(encoder, selection))]
     best, kept = history[0], {}
     say(0, {"selection.rho": best.rho})
     count = len(list(steps(train, settings.batch, np.random.default_rng(0))))
@@ -48,7 +48,7 @@ def fine_tune(encoder: Encoder, labels: LabelSet, settings: EncoderSettings, say
             for part in steps(train, settings.batch, generator):
                 losses.append(_step(encoder, optimizer, part, settings.temperature))
                 ticker.advance(note=f"epoch {number}, loss {losses[-1]:.3f}, selection ρ so far {best.rho:.3f}")
-            epoch = Epoch(number, float(np.mean(losses)), _rho(encoder, selection))
+            epoch = Epoch(number, float(np.mean(losses)), rho_of(encoder, selection))
             history.append(epoch)
             say(number, {"train.loss": epoch.loss, "selection.rho": epoch.rho})
             if best.number == 0 or np.nan_to_num(epoch.rho, nan=-1) > np.nan_to_num(best.rho, nan=-1):
@@ -107,7 +107,8 @@ def _step(encoder: Encoder, optimizer: torch.optim.Optimizer, part: Block, tempe
     return float(loss.detach())
 
 
-def _rho(encoder: Encoder, block: Block) -> float:
+def rho_of(encoder: Encoder, block: Block) -> float:
+    """Mean per-query ρ of an encoder on a block, without an interval."""
     scores = encoder.scores(block.queries, block.candidates)
     return agreement(scores, block.labels, resamples=2).rho.value
 

@@ -62,7 +62,7 @@ class LexicalKernel(InputModule):
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_more: Any) -> dict[str, Tensor]:
         """Dense features and n-gram overlaps with every centre; a lone string is a target without context."""
         pairs = [("", item) if isinstance(item, str) else (item[0], item[1]) for item in inputs]
-        dense = dense_features(self.tokenizer, self.table.float().cpu().numpy(), pairs, int(self.max_tokens))
+        dense = dense_features(self.tokenizer, self.table.cpu().numpy(), pairs, int(self.max_tokens))
         overlaps = n_grams(pairs, self.idf.cpu().numpy()) @ self._grams.T
         return {
             "dense": torch.from_numpy(dense.astype(np.float32)),
@@ -157,4 +157,5 @@ def n_grams(pairs: Sequence[Pair], idf: np.ndarray) -> csr_matrix:
 
 
 def _mean(table: np.ndarray, ids: Sequence[int]) -> np.ndarray:
-    return table[list(ids)].mean(axis=0) if len(ids) else np.zeros(table.shape[1], table.dtype)
+    # The few rows that count are widened, not the whole table for every batch.
+    return table[list(ids)].astype(np.float32).mean(axis=0) if len(ids) else np.zeros(table.shape[1], np.float32)

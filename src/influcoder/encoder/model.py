@@ -44,8 +44,8 @@ class Encoder:
     def __init__(self, uri: str, max_tokens: int) -> None:
         self.uri = uri
         address = _address(uri)
-        self.in_closed_form = _kind(address) == _KERNEL
         try:
+            self.in_closed_form = _kind(address) == _KERNEL
             self.model = _model(address, self.in_closed_form)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise EncoderError(f"encoder {uri!r} can't be loaded: {str(error).splitlines()[0]}") from error
@@ -55,11 +55,9 @@ class Encoder:
     @classmethod
     def of(cls, kernel: "LexicalKernel") -> "Encoder":
         """The encoder that a closed form is."""
-        from sentence_transformers import SentenceTransformer
-
         encoder = cls.__new__(cls)
         encoder.uri, encoder.in_closed_form = "closed form", True
-        encoder.model = SentenceTransformer(modules=[kernel], device=_device(), similarity_fn_name="dot")
+        encoder.model = _around(kernel)
         return encoder
 
     def view(self, sample: Sample) -> View:
@@ -122,13 +120,18 @@ def _kind(address: str) -> str:
 
 def _model(address: str, in_closed_form: bool) -> Any:
     """The model of a directory or a hub; a closed form runs by the code of this package, never by the directory's."""
+    if in_closed_form:
+        from influcoder.encoder.lexical import LexicalKernel
+
+        return _around(LexicalKernel.load(address))
     from sentence_transformers import SentenceTransformer
 
-    if not in_closed_form:
-        return SentenceTransformer(address, device=_device(), trust_remote_code=False)
-    from influcoder.encoder.lexical import LexicalKernel
+    return SentenceTransformer(address, device=_device(), trust_remote_code=False)
 
-    kernel = LexicalKernel.load(address)
+
+def _around(kernel: "LexicalKernel") -> Any:
+    from sentence_transformers import SentenceTransformer
+
     return SentenceTransformer(modules=[kernel], device=_device(), similarity_fn_name="dot")
 
 

@@ -20,16 +20,13 @@ from influcoder.influence.batching import Batching, in_batches
 from influcoder.influence.cache import FeatureCache, FeatureTable, Gathering
 from influcoder.influence.gradients import Features, extract_many
 from influcoder.influence.labeller import usable_rows
-from influcoder.influence.numerics import Numerics
+from influcoder.influence.numerics import MIN_CANDIDATES, MIN_QUERIES, Numerics
 from influcoder.influence.scores import as_cosine, exact_influence
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.influence.tokens import tokenize
 from influcoder.progress import progress
 from influcoder.samples import Sample
 from influcoder.store import sha256
-
-MIN_QUERIES = 2
-MIN_CANDIDATES = 5
 
 
 class Reliability(BaseModel):

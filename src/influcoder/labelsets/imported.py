@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from influcoder.errors import ScoreTableError
+from influcoder.influence.numerics import MIN_CANDIDATES, MIN_QUERIES
 from influcoder.influence.pairs import PairScores
-from influcoder.influence.reliability import MIN_CANDIDATES, MIN_QUERIES, Reliability, reliability_of
+from influcoder.influence.reliability import Reliability, reliability_of
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets.labelset import SCORES, LabelSet, assemble_pairs
 from influcoder.labelsets.plan import Entry, Plan
