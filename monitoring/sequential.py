@@ -1,0 +1,156 @@
+"""Evidence that agreement fell since promotion, valid at every look: e-values for a change in a Gaussian mean.
+
+A check gives a mean xₜ with a variance vₜ, and so does the report at promotion. Their common mean is not known; it is
+integrated out with a flat prior, which leaves the likelihood ratio of the differences alone, the maximal invariant
+under shifts (Pérez-Ortiz, Lardy, de Heide and Grünwald, "E-statistics, group invariance and anytime-valid testing",
+Annals of Statistics 52(4), 2024, sections 2 and 4; the differences are the recursive residuals of Brown, Durbin and
+Evans, JRSS B 37(2), 1975). For a fall by δ from check k on it depends on two numbers alone: D, the mean before k minus
+the mean from k on, both weighted by 1/v, and its information I, one over the variance of D:
+
+    log LR(k, δ) = I (δ D − δ²/2).
+
+Change points are mixed with weights that sum to 1 over an unlimited horizon, and sizes with a half-normal, so the
+mixture is a martingale that begins at 1 where nothing falls, and exceeds 1/α with probability α at most, however often
+it is looked at (Ville 1939; Shin, Ramdas and Rinaldo, "E-detectors", New England Journal of Statistics in Data Science
+2(2), 2024, section 2). All arrays may have leading axes, so that many runs are followed at once.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_ndtr, logsumexp
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Contrasts:
+    """Means before a change point against means from it on.
+
+    Args:
+        fall: mean before minus mean after, shape (..., change points), oldest first.
+        information: one over the variance of that, same shape.
+    """
+
+    fall: Array
+    information: Array
+
+    def log_ratio(self, size: float | Array) -> Array:
+        """Log likelihood ratio of a fall by `size` from each change point on against no change."""
+        return self.information * (size * self.fall - np.square(size) / 2)
+
+
+def contrasts(values: Array, variances: Array, reference: int = 1) -> Contrasts:
+    """Contrasts of every change point after the reference.
+
+    Args:
+        values: means, shape (..., looks); those at promotion come first.
+        variances: theirs, same shape, greater than 0.
+        reference: how many of the first values lie before any change.
+    """
+    weights, centred = 1 / variances, values - values[..., :1]
+    after, total = (_from_end(part)[..., reference:] for part in (weights, weights * centred))
+    before = weights.sum(-1, keepdims=True) - after
+    whole = (weights * centred).sum(-1, keepdims=True)
+    return Contrasts((whole - total) / before - total / after, before * after / (before + after))
+
+
+def against_reference(values: Array, variances: Array, reference: int = 1) -> Contrasts:
+    """Like `contrasts`, but the mean before is that of the reference alone; what lies between is left out."""
+    weights, centred = 1 / variances, values - values[..., :1]
+    after, total = (_from_end(part)[..., reference:] for part in (weights, weights * centred))
+    before = weights[..., :reference].sum(-1, keepdims=True)
+    level = (weights * centred)[..., :reference].sum(-1, keepdims=True) / before
+    return Contrasts(level - total / after, before * after / (before + after))
+
+
+def change_weights(looks: int) -> tuple[Array, float]:
+    """Prior weights of a change at look 1, 2, …, and the weight of all later ones.
+
+    The differences of ln 2 / ln(k + 1): they sum to 1 exactly, and fall as slowly as 1 / (k ln² k), so that a change
+    after a year is still looked for.
+    """
+    remaining = np.log(2) / np.log(np.arange(1, looks + 2) + 1)
+    return remaining[:-1] - remaining[1:], float(remaining[-1])
+
+
+def log_evidence(found: Contrasts, scale: float) -> Array:
+    """Log e-value for a fall since one of the change points, sizes mixed by a half-normal; shape (...).
+
+    Args:
+        found: contrasts of all looks after the reference.
+        scale: of the half-normal.
+    """
+    return _mixed(_log_half_normal(found, scale))
+
+
+def log_recovery(found: Contrasts, margin: float, scale: float) -> Array:
+    """Log e-value against a fall of at least the margin, for a recovery at one of the looks; shape (...).
+
+    The likelihood ratio of a fall by margin − r against one by the margin, r > 0 mixed by a half-normal. It is a
+    supermartingale for every larger fall.
+
+    Args:
+        found: contrasts against the reference, see `against_reference`.
+        margin: the smallest fall that matters.
+        scale: of the half-normal.
+    """
+    return _mixed(_log_half_normal(Contrasts(margin - found.fall, found.information), scale))
+
+
+def fall_now(found: Contrasts, scale: float) -> Array:
+    """Posterior mean of the present fall, under the mixture of `log_evidence` and given that there is one."""
+    log_posterior = np.log(change_weights(found.fall.shape[-1])[0]) + _log_half_normal(found, scale)
+    share = np.exp(log_posterior - logsumexp(log_posterior, axis=-1, keepdims=True))
+    width = 1 / np.sqrt(found.information + scale**-2)
+    place = found.information * found.fall * width
+    # The mean of a normal that is cut at 0; in logarithms, since both terms vanish where the mean is far below 0.
+    hazard = np.exp(-(place**2) / 2 - np.log(2 * np.pi) / 2 - log_ndtr(place))
+    return (share * width * (place + hazard)).sum(-1)
+
+
+def confidence_sequence(found: Contrasts, scale: float, level: float) -> tuple[Array, Array]:
+    """Smallest and largest present fall that the looks so far leave possible; shape (...) each.
+
+    Every pair of a change point and a size (a rise has a negative one) is tested against the mixture of all, sizes
+    by a normal (Robbins 1970). The true pair is left out at any look with probability 1 − level at most.
+
+    Args:
+        found: contrasts of all looks after the reference.
+        scale: standard deviation of the normal.
+        level: of confidence, over all looks together.
+    """
+    shrunk = 1 + scale**2 * found.information
+    log_normal = (found.information * found.fall * scale) ** 2 / shrunk / 2 - np.log(shrunk) / 2
+    least = np.log1p(-level) + _mixed(log_normal)[..., None]
+    room = np.square(found.fall) - 2 * least / found.information
+    half = np.sqrt(np.where(room > 0, room, np.nan))
+    unchanged = np.where(least < 0, 0.0, np.nan)
+    lows, highs = (np.concatenate([found.fall + sign * half, unchanged], -1) for sign in (-1, 1))
+    return np.nanmin(lows, -1), np.nanmax(highs, -1)
+
+
+def log_largest_ratio(found: Contrasts, size: float) -> Array:
+    """The largest log likelihood ratio of a fall by `size` over the change points; shape (...).
+
+    A fall of that size or more began at one of them. Against the one where it did, the inverse ratio is a
+    supermartingale from there on, so it is excluded wrongly, at any look, with probability β at most where all ratios
+    are to be below β.
+    """
+    return found.log_ratio(size).max(-1)
+
+
+def _mixed(logs: Array) -> Array:
+    weights, later = change_weights(logs.shape[-1])
+    return np.logaddexp(logsumexp(np.log(weights) + logs, axis=-1), np.log(later))
+
+
+def _log_half_normal(found: Contrasts, scale: float) -> Array:
+    """Log of the likelihood ratio of each change point, sizes mixed by a half-normal."""
+    shrunk = 1 + scale**2 * found.information
+    place = found.information * found.fall * scale / np.sqrt(shrunk)
+    return np.log(2) - np.log(shrunk) / 2 + place**2 / 2 + log_ndtr(place)
+
+
+def _from_end(values: Array) -> Array:
+    return np.cumsum(values[..., ::-1], axis=-1)[..., ::-1]
