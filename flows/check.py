@@ -21,8 +21,9 @@ from influcoder.provenance import now
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
-from monitoring.check import Check, event_payload, figures, headline, judge, measure, report_link, save_check
+from monitoring.check import Check, checks, event_payload, figures, headline, judge, measure, report_link, save_check
 from monitoring.decision import Verdict
+from monitoring.history import Draw, looks_before
 from monitoring.pairs import pairs_frame
 from monitoring.report import RenderedReport, agreement_report, send
 
@@ -45,8 +46,9 @@ def check(
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     version = registry.version(encoder)
     spec = load_manifest(store, version.label_set_id).identity.teacher.spec
-    labels = load_spot(store, spot, spec) if spot else label_spot(settings, spec, store, _fresh_seed())
-    record, rendered = compare(settings, registry, version, labels)
+    seed = _fresh_seed()
+    labels = load_spot(store, spot, spec) if spot else label_spot(settings, spec, store, seed)
+    record, rendered = compare(settings, store, registry, version, labels, "" if spot else f"seed {seed}")
     kept = save_check(store, record, rendered.html, rendered.json)
     report(settings, store, version, kept, rendered)
     if kept.verdict is Verdict.DRIFT:
@@ -72,9 +74,9 @@ def load_spot(store: ObjectStore, spot: str, spec: TeacherSpec) -> LabelSet:
 
 @step("compare with exact influence")
 def compare(
-    settings: Settings, registry: Registry, version: EncoderVersion, spot: LabelSet
+    settings: Settings, store: ObjectStore, registry: Registry, version: EncoderVersion, spot: LabelSet, draw: str
 ) -> tuple[Check, RenderedReport]:
-    """Measure the encoder and the untrained one, decide, and render the report."""
+    """Measure the encoder and the untrained one, decide from all checks of it, and render the report."""
     block = spot.evidence("report")
     with tempfile.TemporaryDirectory() as folder:
         encoder = Encoder(str(registry.download(version, Path(folder))), settings.encoder.max_tokens)
@@ -82,17 +84,21 @@ def compare(
     found = agreement(scores, block.labels)
     untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
     evidence = registry.evidence(version)
+    decoder = spot.identity.teacher.decoder_fingerprint
+    before = looks_before(store, checks(store), version, Draw(store, spot.id, decoder, draw))
     record = Check(
         encoder_version=version.version,
         encoder_decoder=version.decoder_fingerprint,
-        decoder=spot.identity.teacher.decoder_fingerprint,
+        decoder=decoder,
         decoder_uri=spot.decoder_uri,
         corpus_uri=settings.corpus,
         spot_label_set=spot.id,
         figures=figures(found),
         untrained=figures(untrained),
-        judgement=judge(found, evidence, settings.drift),
+        judgement=judge(found, before, evidence, settings.drift),
         created=now(),
+        candidates=found.candidates,
+        draw=draw,
     )
     hashes = ([s.hash for s in block.queries], [s.hash for s in block.candidates])
     least = evidence.figures["encoder"]["rho"]["value"] - settings.drift.margin

@@ -1,6 +1,8 @@
 """The agreement check: a champion against fresh exact influence, and the record that is kept of it."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -9,9 +11,11 @@ from influcoder.agreement import Agreement, agreement
 from influcoder.encoder import Encoder
 from influcoder.errors import AlreadyExistsError, IntegrityError
 from influcoder.labelsets import Block
+from influcoder.provenance import now
 from influcoder.registry import EncoderVersion, Evidence
 from influcoder.settings import DriftSettings
 from influcoder.store import ObjectStore, sha256
+from monitoring.course import Look
 from monitoring.decision import Judgement, Verdict, judge_drift
 from monitoring.pairs import matrices
 
@@ -31,6 +35,8 @@ class Check(BaseModel):
         untrained: the same of the untrained encoder.
         judgement: the decision and its evidence.
         created: UTC time, ISO 8601.
+        candidates: how many candidates each query ranked, at most; 0 where it was not kept.
+        draw: what the spot samples were drawn by; empty for labels that were given.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
@@ -46,10 +52,15 @@ class Check(BaseModel):
     untrained: dict[str, dict[str, float]]
     judgement: Judgement
     created: str
+    candidates: int = 0
+    draw: str = ""
 
     def with_id(self) -> "Check":
-        """The same record under the id that its content stands for."""
-        content = self.model_dump(mode="json", exclude={"id"})
+        """The same record under the id that its content stands for.
+
+        Fields at their default are left out, so that records from before there were such fields keep their id.
+        """
+        content = self.model_dump(mode="json", exclude={"id"}, exclude_defaults=True)
         return self.model_copy(update={"id": sha256(json.dumps(content, sort_keys=True).encode())[:20]})
 
     @property
@@ -70,16 +81,20 @@ def measure(encoder: Encoder, block: Block) -> Agreement:
 
 def figures(found: Agreement) -> dict[str, dict[str, float]]:
     """An agreement as plain numbers."""
-    return {
-        name: {"value": interval.value, "lo": interval.lo, "hi": interval.hi, "queries": interval.queries}
-        for name, interval in found.figures().items()
-    }
+    return {name: asdict(interval) for name, interval in found.figures().items()}
 
 
-def judge(found: Agreement, evidence: Evidence, settings: DriftSettings) -> Judgement:
-    """The decision about an encoder, from spot labels now and its evidence at promotion."""
-    before = agreement(*matrices(evidence.frame()))
-    return judge_drift(found, before, settings.margin, settings.min_queries)
+def judge(found: Agreement, before: Sequence[Look], evidence: Evidence, settings: DriftSettings) -> Judgement:
+    """The decision about an encoder.
+
+    Args:
+        found: agreement on spot labels now.
+        before: earlier looks at the same version, oldest first.
+        evidence: what was measured when the version was made.
+        settings: margin and levels.
+    """
+    promoted = Look.of(agreement(*matrices(evidence.frame())))
+    return judge_drift(promoted, [*before, Look.of(found, now())], settings)
 
 
 def save_check(store: ObjectStore, check: Check, report_html: bytes, report_json: bytes) -> Check:

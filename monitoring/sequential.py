@@ -98,15 +98,25 @@ def log_recovery(found: Contrasts, margin: float, scale: float) -> Array:
     return _mixed(_log_half_normal(Contrasts(margin - found.fall, found.information), scale))
 
 
-def fall_now(found: Contrasts, scale: float) -> Array:
-    """Posterior mean of the present fall, under the mixture of `log_evidence` and given that there is one."""
-    log_posterior = np.log(change_weights(found.fall.shape[-1])[0]) + _log_half_normal(found, scale)
-    share = np.exp(log_posterior - logsumexp(log_posterior, axis=-1, keepdims=True))
-    width = 1 / np.sqrt(found.information + scale**-2)
-    place = found.information * found.fall * width
-    # The mean of a normal that is cut at 0; in logarithms, since both terms vanish where the mean is far below 0.
-    hazard = np.exp(-(place**2) / 2 - np.log(2 * np.pi) / 2 - log_ndtr(place))
-    return (share * width * (place + hazard)).sum(-1)
+def change_now(found: Contrasts, scale: float) -> Array:
+    """Posterior mean of the present change, a fall being negative; shape (...).
+
+    Under the same change points, with sizes of either sign mixed by a normal, and no change yet as one of the cases.
+
+    Args:
+        found: contrasts of all looks after the reference.
+        scale: standard deviation of the normal.
+    """
+    logs = _log_normal(found, scale)
+    share = np.exp(np.log(change_weights(logs.shape[-1])[0]) + logs - _mixed(logs)[..., None])
+    shrunk = 1 + scale**2 * found.information
+    return -(share * scale**2 * found.information * found.fall / shrunk).sum(-1)
+
+
+def likeliest_change(found: Contrasts, scale: float) -> int:
+    """Which of the looks of one run is likeliest to be the first after the fall."""
+    weights, _ = change_weights(len(found.fall))
+    return int(np.argmax(np.log(weights) + _log_half_normal(found, scale)))
 
 
 def confidence_sequence(found: Contrasts, scale: float, level: float) -> tuple[Array, Array]:
@@ -120,9 +130,7 @@ def confidence_sequence(found: Contrasts, scale: float, level: float) -> tuple[A
         scale: standard deviation of the normal.
         level: of confidence, over all looks together.
     """
-    shrunk = 1 + scale**2 * found.information
-    log_normal = (found.information * found.fall * scale) ** 2 / shrunk / 2 - np.log(shrunk) / 2
-    least = np.log1p(-level) + _mixed(log_normal)[..., None]
+    least = np.log1p(-level) + _mixed(_log_normal(found, scale))[..., None]
     room = np.square(found.fall) - 2 * least / found.information
     half = np.sqrt(np.where(room > 0, room, np.nan))
     unchanged = np.where(least < 0, 0.0, np.nan)
@@ -145,11 +153,16 @@ def _mixed(logs: Array) -> Array:
     return np.logaddexp(logsumexp(np.log(weights) + logs, axis=-1), np.log(later))
 
 
+def _log_normal(found: Contrasts, scale: float) -> Array:
+    """Log of the likelihood ratio of each change point, sizes mixed by a normal."""
+    shrunk = 1 + scale**2 * found.information
+    return np.square(found.information * found.fall * scale) / shrunk / 2 - np.log(shrunk) / 2
+
+
 def _log_half_normal(found: Contrasts, scale: float) -> Array:
     """Log of the likelihood ratio of each change point, sizes mixed by a half-normal."""
-    shrunk = 1 + scale**2 * found.information
-    place = found.information * found.fall * scale / np.sqrt(shrunk)
-    return np.log(2) - np.log(shrunk) / 2 + place**2 / 2 + log_ndtr(place)
+    place = found.information * found.fall * scale / np.sqrt(1 + scale**2 * found.information)
+    return np.log(2) + _log_normal(found, scale) + log_ndtr(place)
 
 
 def _from_end(values: Array) -> Array:

@@ -124,11 +124,22 @@ class DriftSettings(_Section):
     Args:
         margin: the smallest fall of mean per-query ρ that matters to anybody.
         min_queries: below this a check is `insufficient`.
+        alpha: probability, at most, that a version whose agreement never falls is ever called drifted.
+        warn_alpha: the same for a `warn`.
+        recovery_alpha: probability, at most, that a drift which lasts is ever called recovered.
+        between: standard deviation of agreement from check to check that is no change, beyond what the bootstrap of
+            one check sees.
+        scale: size of the falls that are looked for; others are found too, somewhat later.
         fresh_for_hours: a decision that is older starts no retraining.
     """
 
     margin: float = Field(0.05, gt=0, lt=1)
-    min_queries: int = Field(15, ge=2)
+    min_queries: int = Field(15, ge=4)
+    alpha: float = Field(0.01, gt=0, lt=1)
+    warn_alpha: float = Field(0.1, gt=0, lt=1)
+    recovery_alpha: float = Field(0.05, gt=0, lt=1)
+    between: float = Field(0.01, ge=0, lt=1)
+    scale: float = Field(0.15, gt=0, lt=1)
     fresh_for_hours: float = Field(24.0, gt=0)
 
 
