@@ -58,6 +58,8 @@ class Course:
         looks: those that are tested: since promotion, since the drift was found, or since it was over.
         fallen: the look from which on agreement is likeliest to be lower; None without a drift.
         recovered: whether the last look ended a drift.
+        clear: whether more labels of the last look would change little: a drift or its end was found, or a fall of the
+            margin is excluded (in a drift, a recovery).
         log_evidence: of a fall.
         log_recovery: of the end of the last drift; None where there was none.
     """
@@ -67,6 +69,7 @@ class Course:
     looks: list[Look] = field(default_factory=list)
     fallen: Look | None = None
     recovered: bool = False
+    clear: bool = False
     log_evidence: float = 0.0
     log_recovery: float | None = None
     found: Contrasts = field(init=False)
@@ -82,7 +85,7 @@ class Course:
     def follow(self, look: Look) -> None:
         """Go on by one look."""
         self.looks.append(look)
-        self.recovered = False
+        self.recovered = self.clear = False
         known = [*self.reference, *self.looks]
         values = np.array([item.mean for item in known])
         variances = np.array([item.variance(self.settings.between) for item in known])
@@ -104,15 +107,19 @@ class Course:
 
     def _watch(self) -> None:
         self.log_evidence = float(sequential.log_evidence(self.found, self.settings.scale))
+        self.clear = bool(sequential.excluded(self.found, self.settings.margin, self.settings.miss))
         if self.log_evidence < -np.log(self.settings.alpha) or self.change > -self.settings.margin:
             return
         place = sequential.likeliest_change(self.found, self.settings.scale)
-        self.fallen, self.log_recovery = self.looks[place], 0.0
+        self.fallen, self.log_recovery, self.clear = self.looks[place], 0.0, True
         # What was looked at to find the fall is no evidence for or against its end.
         self.reference, self.looks = [*self.reference, *self.looks[:place]], []
 
     def _wait(self, apart: Contrasts) -> None:
-        self.log_recovery = float(sequential.log_recovery(apart, self.settings.margin, self.settings.scale))
+        margin = self.settings.margin
+        self.log_recovery = float(sequential.log_recovery(apart, margin, self.settings.scale))
+        self.clear = bool(sequential.excluded(apart.below(margin), margin, self.settings.miss))
         if self.log_recovery < -np.log(self.settings.recovery_alpha):
             return
-        self.fallen, self.recovered, self.looks, self.log_evidence = None, True, [], 0.0
+        self.fallen, self.looks, self.log_evidence = None, [], 0.0
+        self.recovered = self.clear = True

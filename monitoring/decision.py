@@ -97,7 +97,10 @@ def _verdict(course: Course, settings: DriftSettings) -> tuple[Verdict, str]:
         return Verdict.WARN, "a fall beyond the margin, but chance may still explain it"
     everything = max(course.reference[0].mean, 0.0)
     if course.found.information[-1] * everything**2 / 2 < -np.log(settings.alpha):
-        return Verdict.INSUFFICIENT, f"labels as few as these could not show the loss of all agreement ({everything:.2f})"
+        return (
+            Verdict.INSUFFICIENT,
+            f"labels as few as these could not show the loss of all agreement ({everything:.2f})",
+        )
     return Verdict.OK, "no fall that matters"
 
 

@@ -39,6 +39,10 @@ class Contrasts:
         """Log likelihood ratio of a fall by `size` from each change point on against no change."""
         return self.information * (size * self.fall - np.square(size) / 2)
 
+    def below(self, margin: float) -> "Contrasts":
+        """By how much the falls are below a margin: evidence of a fall turned into evidence against it."""
+        return Contrasts(margin - self.fall, self.information)
+
 
 def contrasts(values: Array, variances: Array, reference: int = 1) -> Contrasts:
     """Contrasts of every change point after the reference.
@@ -95,7 +99,7 @@ def log_recovery(found: Contrasts, margin: float, scale: float) -> Array:
         margin: the smallest fall that matters.
         scale: of the half-normal.
     """
-    return _mixed(_log_half_normal(Contrasts(margin - found.fall, found.information), scale))
+    return _mixed(_log_half_normal(found.below(margin), scale))
 
 
 def change_now(found: Contrasts, scale: float) -> Array:
@@ -138,14 +142,13 @@ def confidence_sequence(found: Contrasts, scale: float, level: float) -> tuple[A
     return np.nanmin(lows, -1), np.nanmax(highs, -1)
 
 
-def log_largest_ratio(found: Contrasts, size: float) -> Array:
-    """The largest log likelihood ratio of a fall by `size` over the change points; shape (...).
+def excluded(found: Contrasts, size: float, level: float) -> Array:
+    """Whether no fall of some size or more can have begun at any of the change points; shape (...).
 
-    A fall of that size or more began at one of them. Against the one where it did, the inverse ratio is a
-    supermartingale from there on, so it is excluded wrongly, at any look, with probability β at most where all ratios
-    are to be below β.
+    Such a fall began at one of them. Against it, the inverse likelihood ratio of a fall by `size` is a supermartingale
+    from there on, so where all ratios must be below a level, that level bounds the probability of ever excluding it.
     """
-    return found.log_ratio(size).max(-1)
+    return found.log_ratio(size).max(-1) <= np.log(level)
 
 
 def _mixed(logs: Array) -> Array:

@@ -127,6 +127,7 @@ class DriftSettings(_Section):
         alpha: probability, at most, that a version whose agreement never falls is ever called drifted.
         warn_alpha: the same for a `warn`.
         recovery_alpha: probability, at most, that a drift which lasts is ever called recovered.
+        miss: probability, at most, that a fall of the margin ever passes for excluded, which ends a check's buying.
         between: standard deviation of agreement from check to check that is no change, beyond what the bootstrap of
             one check sees.
         scale: size of the falls that are looked for; others are found too, somewhat later.
@@ -138,6 +139,7 @@ class DriftSettings(_Section):
     alpha: float = Field(0.01, gt=0, lt=1)
     warn_alpha: float = Field(0.1, gt=0, lt=1)
     recovery_alpha: float = Field(0.05, gt=0, lt=1)
+    miss: float = Field(0.2, gt=0, lt=1)
     between: float = Field(0.01, ge=0, lt=1)
     scale: float = Field(0.15, gt=0, lt=1)
     fresh_for_hours: float = Field(24.0, gt=0)
