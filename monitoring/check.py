@@ -1,7 +1,6 @@
 """The agreement check: a champion against fresh exact influence, and the record that is kept of it."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,13 +10,10 @@ from influcoder.agreement import Agreement, agreement
 from influcoder.encoder import Encoder
 from influcoder.errors import AlreadyExistsError, IntegrityError
 from influcoder.labelsets import Block
-from influcoder.provenance import now
-from influcoder.registry import EncoderVersion, Evidence
-from influcoder.settings import DriftSettings
+from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore, sha256
-from monitoring.course import Look
-from monitoring.decision import Judgement, Verdict, judge_drift
-from monitoring.pairs import matrices
+from monitoring.buying import Ledger
+from monitoring.decision import Judgement, Verdict
 
 
 class Check(BaseModel):
@@ -37,6 +33,7 @@ class Check(BaseModel):
         created: UTC time, ISO 8601.
         candidates: how many candidates each query ranked, at most; 0 where it was not kept.
         draw: what the spot samples were drawn by; empty for labels that were given.
+        spent: what was spent on labels; None for labels that were given.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
@@ -54,6 +51,7 @@ class Check(BaseModel):
     created: str
     candidates: int = 0
     draw: str = ""
+    spent: Ledger | None = None
 
     def with_id(self) -> "Check":
         """The same record under the id that its content stands for.
@@ -68,10 +66,19 @@ class Check(BaseModel):
         """The outcome."""
         return self.judgement.verdict
 
+    def was_drawn(self, version: str, seed: int) -> bool:
+        """Whether it is the check of a version on the draw of a seed."""
+        return self.encoder_version == version and self.draw == draw_name(seed)
+
     @property
     def decoder_moved(self) -> bool:
         """Whether the decoder in use is not the one that the encoder was distilled for."""
         return self.decoder != self.encoder_decoder
+
+
+def draw_name(seed: int) -> str:
+    """How a record names a draw."""
+    return f"seed {seed}"
 
 
 def measure(encoder: Encoder, block: Block) -> Agreement:
@@ -82,19 +89,6 @@ def measure(encoder: Encoder, block: Block) -> Agreement:
 def figures(found: Agreement) -> dict[str, dict[str, float]]:
     """An agreement as plain numbers."""
     return {name: asdict(interval) for name, interval in found.figures().items()}
-
-
-def judge(found: Agreement, before: Sequence[Look], evidence: Evidence, settings: DriftSettings) -> Judgement:
-    """The decision about an encoder.
-
-    Args:
-        found: agreement on spot labels now.
-        before: earlier looks at the same version, oldest first.
-        evidence: what was measured when the version was made.
-        settings: margin and levels.
-    """
-    promoted = Look.of(agreement(*matrices(evidence.frame())))
-    return judge_drift(promoted, [*before, Look.of(found, now())], settings)
 
 
 def save_check(store: ObjectStore, check: Check, report_html: bytes, report_json: bytes) -> Check:

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from influcoder.labelsets import LabelSet
 from influcoder.labelsets.plan import REFERENCE
 from influcoder.labelsets.publish import load_manifest
 from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore
-from monitoring.check import Check
+from monitoring.check import Check, draw_name
 from monitoring.course import Look
 
 # Given labels that share this part of the smaller set's samples are one measurement.
@@ -33,6 +34,12 @@ class Draw:
     label_set: str
     decoder: str
     name: str
+
+    @staticmethod
+    def of(store: ObjectStore, spot: LabelSet, source: str | int) -> "Draw":
+        """Labels that were drawn by a seed, or were given by their id."""
+        name = draw_name(source) if isinstance(source, int) else ""
+        return Draw(store, spot.id, spot.identity.teacher.decoder_fingerprint, name)
 
     def repeats(self, other: "Draw") -> bool:
         """Whether the two are one measurement."""

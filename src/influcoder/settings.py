@@ -61,7 +61,7 @@ class LabelSettings(_Section):
 
     Args:
         budget: samples of a training label set.
-        spot: samples of a check.
+        spot: samples of a check, at most; see `buying`.
         reliability: samples of the selection split, at most, on which the labels' own reliability is measured.
         token_budget: padded tokens in one batch; halves itself when memory runs out; 0 chooses by the hardware.
         workers: batches at a time; 0 chooses by the hardware: on a CPU a worker for each core up to 4, on a GPU one.
@@ -145,6 +145,30 @@ class DriftSettings(_Section):
     fresh_for_hours: float = Field(24.0, gt=0)
 
 
+class BuyingSettings(_Section):
+    """How a check buys its spot labels: in batches, until the decision is clear or a budget ends.
+
+    Args:
+        first: share of `labels.spot`, the budget of samples, that the first batch takes.
+        step: share that each further one adds.
+        seconds: budget of time; without one, samples alone count.
+        money: budget of money, at the price.
+        price_per_hour: of the machine that labels, in whatever currency.
+    """
+
+    first: float = Field(0.4, gt=0, le=1)
+    step: float = Field(0.2, gt=0, le=1)
+    seconds: float | None = Field(None, gt=0)
+    money: float | None = Field(None, gt=0)
+    price_per_hour: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _money_needs_a_price(self) -> "BuyingSettings":
+        if self.money is not None and not self.price_per_hour:
+            raise ValueError("buying.money needs buying.price_per_hour")
+        return self
+
+
 class GateSettings(_Section):
     """What a challenger must show: not worse than the champion by more than the margin, and above the floor."""
 
@@ -180,6 +204,7 @@ class Settings(BaseSettings):
     labels: LabelSettings = LabelSettings()
     encoder: EncoderSettings = EncoderSettings()
     drift: DriftSettings = DriftSettings()
+    buying: BuyingSettings = BuyingSettings()
     gate: GateSettings = GateSettings()
     store: StoreSettings = StoreSettings()
     mlflow: MlflowSettings = MlflowSettings()

@@ -8,7 +8,7 @@ import pytest
 from monitoring.check import Check
 from monitoring.history import look_of
 
-FIGURE = {"value": 0.4, "lo": 0.302, "hi": 0.498, "queries": 60}
+FIGURE = {"value": 0.4, "lo": 0.302, "hi": 0.498, "queries": 60.0}
 OLD = {
     "encoder_version": "1",
     "encoder_decoder": "a" * 64,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from influcoder.cli import champion
+from influcoder.cli import champion, checks
 from influcoder.cli.stack import SERVERS, Stack
 from influcoder.cli.terminal import console
 from influcoder.errors import InflucoderError, ServiceError
@@ -148,7 +148,7 @@ def train(
     console.print(f"encoder version {flow(label_set, start)} is the challenger")
 
 
-for _command in (champion.promote, champion.rollback, champion.journal):
+for _command in (champion.promote, champion.rollback, champion.journal, checks.checks):
     app.command()(_command)
 
 
