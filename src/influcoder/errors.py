@@ -67,6 +67,10 @@ class ChangedMeanwhileError(StoreError):
     """A compare-and-swap lost against another writer."""
 
 
+class BusyError(StoreError):
+    """Another run is at the same work."""
+
+
 class IntegrityError(StoreError):
     """Stored bytes do not match their checksum, or an artifact is incomplete."""
 

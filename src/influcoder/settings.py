@@ -133,9 +133,44 @@ class DriftSettings(_Section):
 
 
 class GateSettings(_Section):
-    """What a challenger must show: not worse than the champion by more than the margin, and above the floor."""
+    """What a challenger must show: not worse than the champion by more than the margin, and above the floor.
+
+    Args:
+        margin: how much worse than the champion, in mean per-query ρ, is still accepted.
+        min_queries: below this there is no evidence, and nothing is promoted.
+        spot: fresh samples that champion and challenger are held against each other on; as many as a check's
+            (`labels.spot`) unless given.
+        evidence_hours: how long what was measured counts; after that it is measured again, on other samples.
+        approval: `tag` lets a challenger that passed wait until somebody approves of it: `influcoder approve`, or the
+            tag `approval = approved` on its version in MLflow.
+    """
 
     margin: float = Field(0.02, ge=0, lt=1)
+    min_queries: int = Field(15, ge=2)
+    spot: SplitBudget | None = None
+    evidence_hours: float = Field(72.0, gt=0)
+    approval: Literal["none", "tag"] = "none"
+
+
+class RetrainingSettings(_Section):
+    """How often the loop may retrain by itself, and when it has to stop.
+
+    Args:
+        cooldown_hours: from the end of one retraining to the start of the next.
+        per_week: retrainings that may start within seven days.
+        hours_per_week: hours of work within seven days after which none starts any more.
+        attempts: runs of one retraining, killed and failed ones included, before its decision is given up.
+        failures: challengers in a row that fail the gate before the breaker opens.
+        lease_seconds: a run that gave no sign of life for so long is taken to be dead, and another goes on with its
+            work; it is measured by the store's clock alone.
+    """
+
+    cooldown_hours: float = Field(6.0, ge=0)
+    per_week: int = Field(7, ge=1)
+    hours_per_week: float = Field(48.0, gt=0)
+    attempts: int = Field(5, ge=1)
+    failures: int = Field(3, ge=1)
+    lease_seconds: float = Field(300.0, ge=3)
 
 
 class MlflowSettings(_Section):
@@ -168,6 +203,7 @@ class Settings(BaseSettings):
     encoder: EncoderSettings = EncoderSettings()
     drift: DriftSettings = DriftSettings()
     gate: GateSettings = GateSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
     store: StoreSettings = StoreSettings()
     mlflow: MlflowSettings = MlflowSettings()
     evidently_url: str | None = None

@@ -19,6 +19,7 @@ from influcoder.samples import Sample
 from influcoder.samples.sample import content_id
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
+from monitoring.breaker import trust_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Answer:
                 "source": item.sample.source,
                 "id": item.sample.id,
                 "text": item.sample.text,
+                "warnings": list(self.warnings),
             }
             for item in self.found
         ]
@@ -77,7 +79,8 @@ def answer_of(
     if exact:
         plan = plan_pairs(output, [item.sample for item in found], pool, settings.labels.seed, spec.curved_on)
         found = verify(found, label_plan(settings, decoder, spec, plan, store).block("report"))
-    return Answer(output, found, champion, _warnings(settings, champion, decoder))
+    trust = trust_of(store, registry.model)
+    return Answer(output, found, champion, (*_warnings(settings, champion, decoder), *([trust] if trust else [])))
 
 
 def table(answer: Answer) -> Table:
@@ -97,6 +100,8 @@ def table(answer: Answer) -> Table:
         f"encoder version {answer.champion.version}, labels {tags['labelset.id']}, "
         f"decoder {tags['decoder.fingerprint'][:12]}, agreement {interval}"
     )
+    if answer.warnings:
+        grid.caption = "\n".join((grid.caption, *(f"warning: {line}" for line in answer.warnings)))
     return grid
 
 

@@ -148,8 +148,9 @@ def train(
     console.print(f"encoder version {flow(label_set, start)} is the challenger")
 
 
-for _command in (champion.promote, champion.rollback, champion.journal):
+for _command in (champion.promote, champion.approve, champion.rollback, champion.journal, champion.sweep):
     app.command()(_command)
+app.add_typer(champion.breaker, name="breaker")
 
 
 @app.command()

@@ -9,13 +9,15 @@ from influcoder.cli import chronicle
 from influcoder.cli.stack import Stack
 from influcoder.cli.tables import facts
 from influcoder.errors import InflucoderError
+from influcoder.journal import entries
 from influcoder.labelsets.publish import latest
 from influcoder.registry import CHALLENGER, CHAMPION, EncoderVersion, Registry
-from influcoder.settings import load_settings
+from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
+from monitoring.breaker import degraded, failures
 from monitoring.check import checks
 from monitoring.decision import Verdict
-from monitoring.retraining import answer_of
+from monitoring.retraining import Case
 
 
 def gather(stack: Stack) -> Table:
@@ -37,6 +39,7 @@ def gather(stack: Stack) -> Table:
         line("champion", lambda: _version(_registry().find(CHAMPION), wrong)),
         line("challenger", lambda: _version(_registry().find(CHALLENGER))),
         line("journal", lambda: chronicle.status(wrong)),
+        line("breaker", lambda: _breaker(store, settings, wrong)),
         line("latest labels", lambda: latest(store) or "none"),
         line("last check", lambda: _last_check(store, wrong)),
         line("next run", _next_run),
@@ -62,17 +65,25 @@ def _version(found: EncoderVersion | None, wrong: list[str] | None = None) -> st
     )
 
 
+def _breaker(store: ObjectStore, settings: Settings, wrong: list[str]) -> str:
+    found = entries(store, settings.mlflow.model)
+    if said := degraded(found):
+        wrong.append(said)
+        return "open: retraining has stopped"
+    return f"closed, {len(failures(found))} of {settings.retraining.failures} failures in a row"
+
+
 def _last_check(store: ObjectStore, wrong: list[str]) -> str:
     found = checks(store)
     if not found:
         return "none"
     last = found[-1]
     if last.verdict is Verdict.DRIFT:
-        answer = answer_of(store, last.id)
-        if answer is None:
-            wrong.append(f"check {last.id} found drift and is not answered. Run: influcoder retrain {last.id}")
-        elif not answer.promoted:
-            wrong.append(f"the retraining for check {last.id} did not pass the gate.")
+        record = Case(store, last.id).record
+        if record is None:
+            wrong.append(f"check {last.id} found drift and is not answered. Run: influcoder sweep")
+        elif not record.promoted:
+            wrong.append(f"the retraining for check {last.id} is {record.phase}: {record.reason}")
     rho = last.figures["rho"]
     return f"{last.verdict} at {last.created}, agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}]"
 
