@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.alert import notify
 from flows.steps import actor, show, step
 from influcoder.agreement import Agreement
 from influcoder.champions import Champions, digests_of
@@ -15,6 +16,7 @@ from influcoder.labelsets import Block, load_label_set
 from influcoder.registry import CHALLENGER, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
+from monitoring.alerts.compose import failed_gate
 from monitoring.check import measure
 from monitoring.gate import GateResult, judge_challenger
 
@@ -30,7 +32,8 @@ def promote(version: str = CHALLENGER, reason: str = "") -> bool:
     settings = load_settings()
     registry = Registry(settings.mlflow)
     challenger = registry.version(version)
-    champions = Champions(ObjectStore(settings.store), registry)
+    store = ObjectStore(settings.store)
+    champions = Champions(store, registry)
     champion = champions.settle(actor()).alias
     if champion and champion.version == challenger.version:
         return True
@@ -49,7 +52,9 @@ def promote(version: str = CHALLENGER, reason: str = "") -> bool:
     else:
         champions.hold(event)
         registry.tag(challenger, {"gate": "failed", "gate.evidence": " | ".join(result.reasons)})
-    report(challenger, champion, result)
+    links = report(challenger, champion, result)
+    if not result.passed:
+        notify(settings, store, failed_gate(challenger.version, event.prior, result, links))
     return result.passed
 
 
@@ -72,8 +77,8 @@ def move(champions: Champions, event: Event) -> Entry:
     return champions.move(event)
 
 
-def report(challenger: EncoderVersion, champion: EncoderVersion | None, result: GateResult) -> None:
-    """Show what the gate said."""
+def report(challenger: EncoderVersion, champion: EncoderVersion | None, result: GateResult) -> dict[str, str]:
+    """Show what the gate said; its links."""
     outcome = "is the champion now" if result.passed else "did not pass the gate"
     summary = f"# Encoder version {challenger.version} {outcome}\n\n" + "\n".join(
         f"- {line}" for line in result.reasons
@@ -85,6 +90,7 @@ def report(challenger: EncoderVersion, champion: EncoderVersion | None, result: 
     ]
     links = {"Challenger": challenger.url, **({"Previous champion": champion.url} if champion else {})}
     show("gate", summary, table, links)
+    return links
 
 
 def _measure(settings: Settings, registry: Registry, version: EncoderVersion, block: Block) -> Agreement:

@@ -15,13 +15,15 @@ from monitoring.gate import GateResult
 def drift(check: Check, links: Mapping[str, str]) -> Alert:
     """The champion no longer ranks like exact influence."""
     rho, change = check.figures["rho"], check.judgement
-    moved = "The decoder in use is not the one that the encoder was distilled for." if check.decoder_moved else ""
+    what = f"On fresh spot labels, encoder {check.encoder_version} no longer ranks like exact influence."
+    if check.decoder_moved:
+        what += " The decoder in use is not the one that it was distilled for."
     return Alert(
         kind=AlertKind.DRIFT,
         subject=f"encoder {check.encoder_version}",
         occurrence=f"check {check.id}",
         title=f"encoder {check.encoder_version} drifted, agreement {rho['value']:.2f} ({change.change:+.2f})",
-        what=f"On fresh spot labels, encoder {check.encoder_version} no longer ranks like exact influence. {moved}".strip(),
+        what=what,
         sure=f"{change.reason[:1].upper()}{change.reason[1:]}, over {rho['queries']:.0f} queries.",
         figures=(
             Figure(name="agreement (mean per-query ρ)", value=rho["value"], lo=rho["lo"], hi=rho["hi"]),

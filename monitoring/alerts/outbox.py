@@ -99,10 +99,9 @@ class Outbox:
 
     def settle(self, delivery: Delivery) -> None:
         """Write down how an alert's way to a channel ended; the first record stands."""
+        key = _key(delivery.alert, _TO + delivery.channel)
         try:
-            self._store.create(
-                _key(delivery.alert, _TO + delivery.channel), delivery.model_dump_json(indent=1).encode()
-            )
+            self._store.create(key, delivery.model_dump_json(indent=1).encode())
         except AlreadyExistsError:
             pass
 

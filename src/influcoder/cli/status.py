@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
+from influcoder.alerting import AlertSettings
 from influcoder.cli import chronicle
 from influcoder.cli.stack import Stack
 from influcoder.cli.tables import facts
@@ -13,6 +14,7 @@ from influcoder.labelsets.publish import latest
 from influcoder.registry import CHALLENGER, CHAMPION, EncoderVersion, Registry
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
+from monitoring.alerts.state import problems, ways
 from monitoring.check import checks
 from monitoring.decision import Verdict
 from monitoring.retraining import answer_of
@@ -39,6 +41,7 @@ def gather(stack: Stack) -> Table:
         line("journal", lambda: chronicle.status(wrong)),
         line("latest labels", lambda: latest(store) or "none"),
         line("last check", lambda: _last_check(store, wrong)),
+        line("alerts", lambda: _alerts(settings.alerts, store, wrong)),
         line("next run", _next_run),
         ("servers", ", ".join(f"{name} {url}" for name, url in stack.urls().items()) or "not of a local stack"),
     ]
@@ -77,6 +80,14 @@ def _last_check(store: ObjectStore, wrong: list[str]) -> str:
     return f"{last.verdict} at {last.created}, agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}]"
 
 
+def _alerts(settings: AlertSettings, store: ObjectStore, wrong: list[str]) -> str:
+    listed = ways(store)
+    wrong.extend(problems(settings, store, listed, datetime.now(UTC)))
+    names = ", ".join(channel.name for channel in settings.channels) or "nobody"
+    waiting = sum(1 for way in listed if way.waits_for)
+    return f"{len(listed)} raised, {waiting} waiting; told: {names}"
+
+
 def _next_run() -> str:
     import httpx
     from prefect.client.orchestration import get_client
@@ -84,9 +95,12 @@ def _next_run() -> str:
     from prefect.client.schemas.sorting import FlowRunSort
 
     scheduled = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Scheduled"])))
+    checking = FlowFilter(name=FlowFilterName(any_=["check"]))
     try:
         with get_client(sync_client=True) as client:
-            runs = client.read_flow_runs(flow_run_filter=scheduled, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=1)
+            runs = client.read_flow_runs(
+                flow_filter=checking, flow_run_filter=scheduled, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=1
+            )
             if not runs or runs[0].expected_start_time is None:
                 return "none is scheduled"
             flow = client.read_flow(runs[0].flow_id)
