@@ -34,9 +34,7 @@ def overdue(settings: AlertSettings, store: ObjectStore, model: str, now: dateti
     if late <= timedelta(0):
         return None
     hours = (now - datetime.fromisoformat(last)).total_seconds() / 3600
-    since = (
-        f"The newest check is of {last}" if name.startswith("check") else f"There was none since promotion at {last}"
-    )
+    since = f"The newest check is of {last}" if name.startswith("check") else f"There was none since {last}"
     return Alert(
         kind=AlertKind.SCHEDULE,
         subject="agreement check",

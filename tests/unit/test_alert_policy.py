@@ -1,6 +1,7 @@
 """What a channel is sent, and when: the rules alone, with a clock that the test turns."""
 
 from datetime import UTC, datetime, time, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -91,7 +92,7 @@ def test_a_channel_that_was_dead_gets_all_of_it(found, dead_minutes):
     assert waiting == []
     assert all(at >= up for at, _ in arrived)
     failed = [at for at in tries if at < up]
-    gaps = [later - at for at, later in zip(failed, failed[1:], strict=False)]
+    gaps = [later - at for at, later in pairwise(failed)]
     for number, gap in enumerate(gaps, 1):
         assert gap >= backoff(number, settings)
 

@@ -42,7 +42,7 @@ def gather(stack: Stack) -> Table:
         line("latest labels", lambda: latest(store) or "none"),
         line("last check", lambda: _last_check(store, wrong)),
         line("alerts", lambda: _alerts(settings.alerts, store, wrong)),
-        line("next run", _next_run),
+        line("next check", _next_check),
         ("servers", ", ".join(f"{name} {url}" for name, url in stack.urls().items()) or "not of a local stack"),
     ]
     rows.append(("what is wrong", "\n".join(dict.fromkeys(wrong)) or "nothing"))
@@ -88,19 +88,24 @@ def _alerts(settings: AlertSettings, store: ObjectStore, wrong: list[str]) -> st
     return f"{len(listed)} raised, {waiting} waiting; told: {names}"
 
 
-def _next_run() -> str:
+def _next_check() -> str:
     import httpx
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
+    from prefect.client.schemas.filters import (
+        FlowFilter,
+        FlowFilterName,
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateName,
+    )
     from prefect.client.schemas.sorting import FlowRunSort
 
     scheduled = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Scheduled"])))
-    checking = FlowFilter(name=FlowFilterName(any_=["check"]))
+    checks_only = FlowFilter(name=FlowFilterName(any_=["check"]))
     try:
         with get_client(sync_client=True) as client:
-            runs = client.read_flow_runs(
-                flow_filter=checking, flow_run_filter=scheduled, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=1
-            )
+            order = FlowRunSort.EXPECTED_START_TIME_ASC
+            runs = client.read_flow_runs(flow_filter=checks_only, flow_run_filter=scheduled, sort=order, limit=1)
             if not runs or runs[0].expected_start_time is None:
                 return "none is scheduled"
             flow = client.read_flow(runs[0].flow_id)
