@@ -80,7 +80,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"moment": _moment, "kind": _kind, "code": _code, "plain": _plain}
+    environment.filters |= {"moment": _moment, "kind": _kind, "code": _code, "plain": _plain, "sentence": _sentence}
     return environment
 
 
@@ -93,10 +93,17 @@ def _kind(of: Alert | Posted) -> str:
 
 
 def _code(text: str) -> Markup:
-    """Words in backquotes as code, for HTML."""
-    style = "font-family:ui-monospace,Menlo,Consolas,monospace;font-size:14px;background:#f1f2f4;padding:1px 4px"
+    """Words in backquotes as code, and intervals on one line, for HTML."""
+    style = (
+        "display:inline-block;font:14px/1.4 ui-monospace,Menlo,Consolas,monospace;background:#f1f2f4;padding:1px 4px"
+    )
     shown = rf'<code style="{style};border-radius:4px;overflow-wrap:anywhere">\1</code>'
-    return Markup(re.sub(r"`([^`]+)`", shown, str(escape(text))))
+    whole = re.sub(r"\[([-+\d.]+), ([-+\d.]+)\]", r"[\1,&nbsp;\2]", str(escape(text)))
+    return Markup(re.sub(r"`([^`]+)`", shown, whole))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _plain(text: str) -> str:
