@@ -62,15 +62,13 @@ def deliver(
         StoreError: the outbox can't be read.
     """
     outbox, done = Outbox(store), Round()
-    index = outbox.index()
     threads = []
     for channel in settings.channels:
-        waiting = {alert for alert, settled in index.items() if channel.name not in settled}
-        if not waiting:
+        if not (waiting := outbox.waiting(channel.name)):
             continue
         worker = _Worker(settings, channel, store, clock, done)
         # A daemon: a mail server that hangs must not keep a flow's process from ending.
-        threads.append(threading.Thread(target=worker.run, args=(sorted(waiting),), daemon=True))
+        threads.append(threading.Thread(target=worker.run, args=(waiting,), daemon=True))
         threads[-1].start()
     end = None if patience is None else time.monotonic() + patience
     for thread in threads:
@@ -103,12 +101,10 @@ class _Worker:
         found = {}
         for alert in waiting:
             try:
-                posted = self._outbox.read(alert)
+                if self._outbox.has(alert):
+                    found[alert] = self._outbox.read(alert)
             except IntegrityError as error:
                 log.error("alert %s is skipped: %s", alert, error)
-                continue
-            if self._channel.name in posted.channels:
-                found[alert] = posted
         return found
 
     def _step(self, posted: dict[str, Posted]) -> bool:
@@ -124,6 +120,7 @@ class _Worker:
             return False
         if settled := self._settled(message.alerts):
             for alert in settled:
+                self._outbox.clear(alert, self._channel.name)
                 del posted[alert]
             return True
         claim = Claim(

@@ -1,7 +1,8 @@
 """The outbox in the store: an alert is written before it is delivered, and each delivery is written down.
 
 `alerts/outbox/<alert>/alert.json` is created once, `alerts/outbox/<alert>/to/<channel>.json` once the alert has reached
-the channel or was given up. What is waiting is what has no such record, which the keys alone tell.
+the channel or was given up. `alerts/waiting/<channel>/<alert>` stands from before the first until after the second, so
+that what waits is found without a look at all that was ever raised.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from monitoring.alerts.alert import Alert, Posted
 _FOLDER = "alerts/outbox/"
 _ALERT = "alert"
 _TO = "to/"
+_WAITING = "alerts/waiting/"
 
 
 class Outcome(StrEnum):
@@ -66,6 +68,10 @@ class Outbox:
             alert: what was raised.
             channels: names of the channels that it has to reach.
         """
+        if self.has(alert.id):
+            return False
+        for channel in channels:
+            self._store.put(_waiting(channel, alert.id), b"")
         posted = Posted(alert=alert, channels=tuple(channels))
         try:
             self._store.create(_key(alert.id, _ALERT), posted.model_dump_json(indent=1).encode())
@@ -73,14 +79,18 @@ class Outbox:
             return False
         return True
 
-    def index(self) -> dict[str, set[str]]:
-        """The channels that each alert is done with, by alert id."""
-        found: dict[str, set[str]] = {}
-        for key in self._store.keys(_FOLDER):
-            alert, _, name = key.removeprefix(_FOLDER).removesuffix(".json").partition("/")
-            found.setdefault(alert, set()).add(name)
-        whole = {alert: names - {_ALERT} for alert, names in found.items() if _ALERT in names}
-        return {alert: {name.removeprefix(_TO) for name in names} for alert, names in whole.items()}
+    def has(self, alert: str) -> bool:
+        """Whether an alert is in the outbox; one that was killed while it was written is not."""
+        return self._store.exists(_key(alert, _ALERT))
+
+    def waiting(self, channel: str) -> list[str]:
+        """Ids of alerts that may not have reached a channel yet."""
+        return [key.rpartition("/")[2] for key in self._store.keys(_waiting(channel, ""))]
+
+    def ids(self) -> list[str]:
+        """Ids of all alerts."""
+        keys = self._store.keys(_FOLDER)
+        return [key.removeprefix(_FOLDER).partition("/")[0] for key in keys if key.endswith(f"/{_ALERT}.json")]
 
     def read(self, alert: str) -> Posted:
         """An alert by its id.
@@ -104,6 +114,11 @@ class Outbox:
             self._store.create(key, delivery.model_dump_json(indent=1).encode())
         except AlreadyExistsError:
             pass
+        self.clear(delivery.alert, delivery.channel)
+
+    def clear(self, alert: str, channel: str) -> None:
+        """Forget that an alert waits for a channel, once that is written down."""
+        self._store.delete(_waiting(channel, alert))
 
     def delivery(self, alert: str, channel: str) -> Delivery | None:
         """How an alert's way to a channel ended, None where it is still on it."""
@@ -113,3 +128,7 @@ class Outbox:
 
 def _key(alert: str, name: str) -> str:
     return f"{_FOLDER}{alert}/{name}.json"
+
+
+def _waiting(channel: str, alert: str) -> str:
+    return f"{_WAITING}{channel}/{alert}"

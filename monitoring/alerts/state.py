@@ -43,7 +43,7 @@ def ways(store: ObjectStore) -> list[Way]:
         IntegrityError: a record is damaged.
     """
     outbox = Outbox(store)
-    found = [outbox.read(alert) for alert in outbox.index()]
+    found = [outbox.read(alert) for alert in outbox.ids()]
     listed = [Way(p, {name: outbox.delivery(p.id, name) for name in p.channels}) for p in found]
     return sorted(listed, key=lambda way: (way.posted.alert.created, way.posted.id))
 

@@ -231,6 +231,19 @@ def test_a_deliverer_that_is_killed_between_sending_and_noting_loses_nothing(sto
     assert waiting(store) == []
 
 
+def test_a_flow_that_is_killed_while_it_raises_an_alert_raises_it_when_it_runs_again(store, receiver):
+    settings = settings_of(receiver.url)
+    store.put(f"alerts/waiting/json/{drifted().id}", b"")
+    assert deliver(settings, store).delivered == {}
+    assert ways(store) == []
+    post(store, settings, drifted())
+    deliver(settings, store)
+    store.put(f"alerts/waiting/json/{drifted().id}", b"")
+    deliver(settings, store)
+    assert len(receiver.bodies) == 1
+    assert Outbox(store).waiting("json") == []
+
+
 def test_a_deliverer_that_is_killed_while_noting_sends_nothing_again(store, receiver):
     settings = settings_of({"url": receiver.url, "name": "hook"}, per_hour=1)
     post(store, settings, drifted(1), drifted(2))
@@ -242,6 +255,7 @@ def test_a_deliverer_that_is_killed_while_noting_sends_nothing_again(store, rece
     claim |= {"alerts": [drifted(1).id, drifted(2).id], "topics": ["t"], "until": datetime.now(UTC)}
     half = lane.model_validate({"claim": claim, "tried": {}})
     store.delete(f"alerts/outbox/{drifted(2).id}/to/hook.json")
+    store.put(f"alerts/waiting/hook/{drifted(2).id}", b"")
     assert lanes.swap("hook", half, version)
     deliver(settings, store, at(seconds=1))
     assert len(receiver.bodies) == 1
