@@ -19,7 +19,7 @@ from influcoder.store import ObjectStore
 from monitoring.alerts.alert import Posted
 from monitoring.alerts.channels import channels_for, send
 from monitoring.alerts.compose import dead_channel
-from monitoring.alerts.lane import LEASE, Claim, Lane, Lanes
+from monitoring.alerts.lane import Claim, Lane, Lanes
 from monitoring.alerts.outbox import Delivery, Outbox, Outcome
 from monitoring.alerts.policy import Message, is_hopeless, next_message
 from monitoring.alerts.render import render, severity
@@ -128,7 +128,7 @@ class _Worker:
             alerts=tuple(p.id for p in message.alerts),
             topics=message.topics,
             digest=message.digest,
-            until=now + LEASE,
+            at=now,
             token=secrets.token_hex(8),
         )
         if not self._lanes.swap(self._channel.name, lane.claimed(claim, now), version):

@@ -26,7 +26,7 @@ class Claim(_Record):
         alerts: ids of the alerts in it, in their order.
         topics: what they are about.
         digest: whether it only lists them.
-        until: when the lease ends.
+        at: when it was claimed.
         token: tells two senders of the same message apart.
     """
 
@@ -34,8 +34,13 @@ class Claim(_Record):
     alerts: tuple[str, ...]
     topics: tuple[str, ...]
     digest: bool
-    until: AwareDatetime
+    at: AwareDatetime
     token: str
+
+    @property
+    def until(self) -> datetime:
+        """When the lease ends."""
+        return self.at + LEASE
 
 
 class Sent(_Record):
@@ -90,9 +95,9 @@ class Lane(_Record):
         return self.model_copy(update={"claim": claim, "tried": {**self.tried, **tried}})
 
     def succeeded(self, claim: Claim, settings: AlertSettings, now: datetime) -> "Lane":
-        """The lane after a message arrived."""
+        """The lane after a message arrived, which may be long ago where its sender died before it noted that."""
         kept = now - max(HOUR, timedelta(hours=settings.cooldown_hours))
-        sent = (*(old for old in self.sent if old.at > kept), Sent(at=now, topics=claim.topics))
+        sent = (*(old for old in self.sent if old.at > kept), Sent(at=claim.at, topics=claim.topics))
         return Lane(sent=sent, tried=self._without(claim.alerts))
 
     def failed(self, error: str, settings: AlertSettings, now: datetime) -> "Lane":

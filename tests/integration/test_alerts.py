@@ -252,7 +252,7 @@ def test_a_deliverer_that_is_killed_while_noting_sends_nothing_again(store, rece
     lane, version = lanes.read("hook")
     assert len(receiver.bodies) == 1, "a digest"
     claim = {"message": Outbox(store).delivery(drifted(1).id, "hook").message, "digest": True, "token": "x"}
-    claim |= {"alerts": [drifted(1).id, drifted(2).id], "topics": ["t"], "until": datetime.now(UTC)}
+    claim |= {"alerts": [drifted(1).id, drifted(2).id], "topics": ["t"], "at": datetime.now(UTC) - LEASE}
     half = lane.model_validate({"claim": claim, "tried": {}})
     store.delete(f"alerts/outbox/{drifted(2).id}/to/hook.json")
     store.put(f"alerts/waiting/hook/{drifted(2).id}", b"")

@@ -33,7 +33,7 @@ def raised(kind=AlertKind.DRIFT, subject="encoder 1", occurrence="a", at=START):
 
 def claim_of(message, now):
     ids = tuple(p.id for p in message.alerts)
-    return Claim(message=message.id, alerts=ids, topics=message.topics, digest=message.digest, until=now, token="t")
+    return Claim(message=message.id, alerts=ids, topics=message.topics, digest=message.digest, at=now, token="t")
 
 
 def live(moments, settings, minutes, works=lambda now: True):
