@@ -2,6 +2,7 @@
 
 from pydantic import JsonValue
 
+from flows.alert import notify
 from flows.steps import actor, step
 from influcoder.champions import Champions
 from influcoder.errors import RegistryError, SettingsError
@@ -9,6 +10,7 @@ from influcoder.journal import Action, Entry, Event
 from influcoder.registry import CHAMPION, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
+from monitoring.alerts.compose import breaker
 from monitoring.breaker import DEGRADED, RESTORED, TRUST, failures, is_due, opened
 
 
@@ -21,10 +23,16 @@ def guard(settings: Settings, store: ObjectStore, registry: Registry) -> bool:
         row = failures(found)
         versions = ", ".join(entry.version for entry in row)
         reason = f"{len(row)} challengers in a row failed the gate (versions {versions})"
-        evidence = {"checks": [entry.evidence["retraining"] for entry in row]}
-        found = (*found, champions.note(_event(registry, Action.BREAKER_OPENED, actor(), reason, **evidence)))
+        checks = [entry.evidence["retraining"] for entry in row]
+        event = _event(registry, Action.BREAKER_OPENED, actor(), reason, checks=checks)
+        found = (*found, champions.note(event))
     entry = opened(found)
     if entry is not None:
+        todo = "When the cause is mended: `influcoder breaker reset --reason TEXT`"
+        what = f"{entry.reason[:1].upper()}{entry.reason[1:]}. Version {entry.version} goes on answering, marked."
+        # The same occurrence is told once, so a run that was killed before it told is made up for.
+        subject, occurrence = f"model {registry.model}", f"journal entry {entry.number}"
+        notify(settings, store, breaker(subject, occurrence, what, {}, [todo]))
         mark(registry, DEGRADED)
     return entry is not None
 

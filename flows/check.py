@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from flows.alert import notify
 from flows.label import gate, keep
 from flows.steps import show, step
 from influcoder.agreement import agreement
@@ -21,6 +22,7 @@ from influcoder.provenance import now
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
+from monitoring.alerts.compose import drift
 from monitoring.check import Check, event_payload, figures, headline, judge, measure, report_link, save_check
 from monitoring.decision import Verdict
 from monitoring.pairs import pairs_frame
@@ -48,8 +50,9 @@ def check(
     labels = load_spot(store, spot, spec) if spot else label_spot(settings, spec, store, _fresh_seed())
     record, rendered = compare(settings, registry, version, labels)
     kept = save_check(store, record, rendered.html, rendered.json)
-    report(settings, store, version, kept, rendered)
+    links = report(settings, store, version, kept, rendered)
     if kept.verdict is Verdict.DRIFT:
+        notify(settings, store, drift(kept, links))
         resource = {"prefect.resource.id": f"influcoder.encoder.{version.version}"}
         emit_event(DRIFT_EVENT, resource=resource, payload=event_payload(kept))
     return kept.id
@@ -60,7 +63,7 @@ def label_spot(settings: Settings, spec: TeacherSpec, store: ObjectStore, seed: 
     """Label a small fresh draw under the decoder as it is now, and publish it."""
     plan = plan_spot(*read_corpora(settings), settings.labels.spot, seed, spec.curved_on, settings.labels.seed)
     labels = build_label_set(settings, spec, plan, store)
-    keep(store, labels, gate(labels, settings.labels))
+    keep(store, labels, gate(settings, store, labels))
     return labels
 
 
@@ -108,8 +111,8 @@ def compare(
 
 def report(
     settings: Settings, store: ObjectStore, version: EncoderVersion, kept: Check, rendered: RenderedReport
-) -> None:
-    """Show the decision; the Evidently UI may be away, the record in the store is what counts."""
+) -> dict[str, str]:
+    """Show the decision and return its links; the Evidently UI may be away, the record in the store is what counts."""
     links = {"Evidently report": report_link(store, kept), "MLflow version": version.url}
     links |= docs_links(store, kept.spot_label_set)
     if settings.evidently_url:
@@ -123,6 +126,7 @@ def report(
     rows = {"champion": kept.figures["rho"], "untrained": kept.untrained["rho"]}
     show("check", summary, [{"encoder": name, **figure} for name, figure in rows.items()], links)
     print(headline(version, kept))
+    return links
 
 
 def _fresh_seed() -> int:

@@ -78,7 +78,7 @@ def fresh(settings: Settings, store: ObjectStore, own: Manifest, seed: int) -> L
     budget = settings.gate.spot or settings.labels.spot
     plan = plan_spot(*read_corpora(settings), budget, seed, spec.curved_on, settings.labels.seed, seen)
     labels = label_plan(settings, decoder_for(settings, spec), spec, plan, store)
-    keep(store, labels, great_expectations(labels, settings.labels))
+    keep(store, labels, great_expectations(settings, store, labels))
     return labels
 
 

