@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -144,6 +145,20 @@ class ObjectStore:
             for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix + prefix):
                 for entry in page.get("Contents", []):
                     yield entry["Key"].removeprefix(self._prefix)
+
+    def listing(self, prefix: str) -> list[tuple[str, int, str]]:
+        """Key, size in bytes and entity tag of what lies below a prefix, in the keys' order."""
+        with self._errors(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self._prefix + prefix
+            )
+            found = [entry for page in pages for entry in page.get("Contents", [])]
+        return [(e["Key"].removeprefix(self._prefix), int(e["Size"]), str(e["ETag"]).strip('"')) for e in found]
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Write an object into a file, without holding it in memory."""
+        with self._errors(key):
+            self._client.download_file(self.bucket, self._prefix + key, str(path))
 
     def link(self, key: str, seconds: int = 7 * 24 * 3600) -> str:
         """A signed URL that a browser can open for a while."""

@@ -149,7 +149,9 @@ def train(
     console.print(f"encoder version {flow(label_set, start)} is the challenger")
 
 
-for _command in (champion.promote, champion.approve, champion.rollback, champion.journal, champion.sweep):
+for _command in (champion.promote, champion.approve, champion.rollback, champion.journal, champion.encoders):
+    app.command()(_command)
+for _command in (champion.sweep, champion.watch):
     app.command()(_command)
 app.add_typer(champion.breaker, name="breaker")
 

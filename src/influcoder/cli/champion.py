@@ -118,3 +118,25 @@ def journal(
             print(entry.model_dump_json())
     else:
         console.print(chronicle.table(found))
+
+
+def watch(
+    decoder: Annotated[str | None, typer.Option(help="the decoder to look at; from the settings unless given")] = None,
+) -> None:
+    """Look whether the decoder in use is another one, and check the champion under it at once.
+
+    Example: `influcoder watch --decoder s3://models/checkpoint-2000`
+    """
+    from flows.watch import watch as flow
+
+    flow(decoder)
+
+
+def encoders(decoder: Annotated[str | None, typer.Option(help="the decoder in use")] = None) -> None:
+    """List encoder versions by the decoder that each was distilled for.
+
+    Example: `influcoder encoders`
+    """
+    from influcoder.cli.listing import table
+
+    console.print(table(decoder))
