@@ -17,6 +17,7 @@ from influcoder.influence.teacher import TeacherSpec
 from influcoder.labelsets import LabelSet, load_label_set, plan_spot
 from influcoder.labelsets.build import build_label_set, read_corpora, same_teacher
 from influcoder.labelsets.publish import docs_links, load_manifest
+from influcoder.opened import open_encoder
 from influcoder.provenance import now
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
@@ -77,7 +78,7 @@ def compare(
     """Measure the encoder and the untrained one, decide, and render the report."""
     block = spot.evidence("report")
     with tempfile.TemporaryDirectory() as folder:
-        encoder = Encoder(str(registry.download(version, Path(folder))), settings.encoder.max_tokens)
+        encoder = open_encoder(registry, version, Path(folder), settings)
         scores = encoder.scores(block.queries, block.candidates)
     found = agreement(scores, block.labels)
     untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)

@@ -12,6 +12,7 @@ from influcoder.champions import Champions, digests_of
 from influcoder.encoder import Encoder
 from influcoder.journal import Action, Entry, Event
 from influcoder.labelsets import Block, load_label_set
+from influcoder.opened import open_encoder
 from influcoder.registry import CHALLENGER, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
@@ -89,4 +90,4 @@ def report(challenger: EncoderVersion, champion: EncoderVersion | None, result: 
 
 def _measure(settings: Settings, registry: Registry, version: EncoderVersion, block: Block) -> Agreement:
     with tempfile.TemporaryDirectory() as folder:
-        return measure(Encoder(str(registry.download(version, Path(folder))), settings.encoder.max_tokens), block)
+        return measure(open_encoder(registry, version, Path(folder), settings), block)

@@ -15,6 +15,7 @@ from influcoder.encoder.plots import agreement_figure, training_figure
 from influcoder.errors import StoreError
 from influcoder.labelsets import LabelSet, latest, load_label_set
 from influcoder.labelsets.publish import load_manifest
+from influcoder.opened import open_encoder
 from influcoder.registry import EncoderVersion, Evidence, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
@@ -91,8 +92,7 @@ def starting_point(settings: Settings, registry: Registry, start: str, folder: P
     """The encoder that fine-tuning begins with; a version that was solved in closed form has nothing to go on from."""
     if start != "base":
         version = registry.version(start)
-        encoder = Encoder(str(registry.download(version, folder)), settings.encoder.max_tokens)
-        encoder.uri = f"encoder version {version.version}"
+        encoder = open_encoder(registry, version, folder, settings)
         if not encoder.in_closed_form:
             return encoder
     return Encoder(settings.encoder.base, settings.encoder.max_tokens)

@@ -85,8 +85,9 @@ def _in_closed_form(labels: LabelSet, settings: EncoderSettings, decoder: Decode
     from influcoder.encoder.closed_form import solve
 
     lessons = _lessons(labels)
-    model, attempts = solve(lessons, decoder, labels.identity.teacher.spec.max_tokens, settings.seed)
-    encoder = Encoder.of(model)
+    max_tokens = labels.identity.teacher.spec.max_tokens
+    model, attempts = solve(lessons, decoder, max_tokens, settings.seed, settings.depths)
+    encoder = Encoder.of(model, decoder)
     for number, attempt in enumerate(attempts, 1):
         say(number, {"left_out.rho": attempt.left_out})
     selection = rho_of(encoder, labels.evidence("selection"))
