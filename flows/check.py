@@ -10,6 +10,7 @@ from prefect import flow
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from flows.alert import notify
 from flows.label import gate, keep
 from flows.steps import show, step
 from influcoder.encoder import Encoder
@@ -22,6 +23,7 @@ from influcoder.provenance import now
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
+from monitoring.alerts.compose import drift
 from monitoring.buying import Ledger
 from monitoring.check import Check, checks, event_payload, figures, headline, measure, report_link, save_check
 from monitoring.course import Look
@@ -53,6 +55,7 @@ def check(
     version = registry.version(encoder)
     kept = examine(settings, store, registry, version, spot) if spot else on_a_draw(settings, store, registry, version)
     if kept.verdict is Verdict.DRIFT:
+        notify(settings, store, drift(kept, links_of(store, version, kept)))
         resource = {"prefect.resource.id": f"influcoder.encoder.{version.version}"}
         emit_event(DRIFT_EVENT, resource=resource, payload=event_payload(kept))
     return kept.id
@@ -103,7 +106,7 @@ def label_spot(
 ) -> tuple[LabelSet, Ledger]:
     """Label a fresh draw that grows until the decision is clear, and publish it."""
     labels, spent = buy_labels(settings, spec, store, seed, is_clear)
-    keep(store, labels, gate(labels, settings.labels))
+    keep(store, labels, gate(settings, store, labels))
     print(f"spot labels: {spent}")
     return labels, spent
 
@@ -150,8 +153,7 @@ def report(
     settings: Settings, store: ObjectStore, version: EncoderVersion, kept: Check, rendered: RenderedReport
 ) -> None:
     """Show the decision; the Evidently UI may be away, the record in the store is what counts."""
-    links = {"Evidently report": report_link(store, kept), "MLflow version": version.url}
-    links |= docs_links(store, kept.spot_label_set)
+    links = links_of(store, version, kept)
     if settings.evidently_url:
         try:
             links["Evidently dashboard"] = send(settings.evidently_url, rendered)
@@ -164,6 +166,12 @@ def report(
     rows = {"champion": kept.figures["rho"], "untrained": kept.untrained["rho"]}
     show("check", summary, [{"encoder": name, **figure} for name, figure in rows.items()], links)
     print(headline(version, kept))
+
+
+def links_of(store: ObjectStore, version: EncoderVersion, kept: Check) -> dict[str, str]:
+    """Where to read more about a check."""
+    links = {"Evidently report": report_link(store, kept), "MLflow version": version.url}
+    return links | docs_links(store, kept.spot_label_set)
 
 
 def _fresh_seed() -> int:
