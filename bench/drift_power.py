@@ -141,9 +141,9 @@ def _about(name: str, pool: Pool, bank: Bank, settings: DriftSettings, options: 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of queries and pool")
-    parser.add_argument("--checks", type=int, default=1000, help="checks that are drawn from the labels")
-    parser.add_argument("--runs", type=int, default=4000, help="runs of a year without a change")
-    parser.add_argument("--delay-runs", type=int, default=400, help="runs of each fall")
+    parser.add_argument("--checks", type=int, default=600, help="checks that are drawn from the labels")
+    parser.add_argument("--runs", type=int, default=2000, help="runs of a year without a change")
+    parser.add_argument("--delay-runs", type=int, default=200, help="runs of each fall")
     return parser.parse_args()
 
 

@@ -9,7 +9,7 @@ from drift_checks import Bank
 
 from influcoder.settings import DriftSettings
 from monitoring.course import Look
-from monitoring.sequential import change_now, contrasts, excluded, log_evidence
+from monitoring.sequential import Contrasts, change_now, contrasts, excluded, log_evidence
 
 NEVER = np.iinfo(np.int64).max
 Array = np.ndarray
@@ -108,7 +108,8 @@ def sequentially(runs: Runs, settings: DriftSettings, adaptive: bool) -> Followe
             values[open_runs, day], variances[open_runs, day] = mean[open_runs], variance[open_runs]
             found = contrasts(values[open_runs, : day + 1], variances[open_runs, : day + 1])
             crossed = log_evidence(found, settings.scale) >= -np.log(settings.alpha)
-            crossed &= change_now(found, settings.scale) <= -settings.margin
+            some = Contrasts(found.fall[crossed], found.information[crossed])
+            crossed[crossed] = change_now(some, settings.scale) <= -settings.margin
             alarms[open_runs[crossed]] = day
             done = crossed | excluded(found, settings.margin, settings.miss) | (batch == len(samples) - 1)
             bought += int(samples[batch]) * int(done.sum())
