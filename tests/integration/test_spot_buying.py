@@ -33,10 +33,12 @@ settings = load_settings()
 store = ObjectStore(settings.store)
 version = train(label())
 promote(version)
+# No labels this few can exclude a fall this small.
+os.environ["INFLUCODER_DRIFT__MARGIN"] = "0.005"
 found = {"unclear": check()}
 os.environ["INFLUCODER_DRIFT__MARGIN"] = "0.5"
 found["excluded"] = check()
-del os.environ["INFLUCODER_DRIFT__MARGIN"]
+os.environ["INFLUCODER_DRIFT__MARGIN"] = "0.005"
 
 # A check that was killed between labelling and its record leaves this behind.
 spec = load_manifest(store, Registry(settings.mlflow).version(version).label_set_id).identity.teacher.spec
@@ -48,7 +50,7 @@ OpenDraw(store, settings, version).seed(17)
 found["twice"] = check()
 os.environ.update({"INFLUCODER_BUYING__MONEY": "1e-9", "INFLUCODER_BUYING__PRICE_PER_HOUR": "2"})
 found["poor"] = check()
-del os.environ["INFLUCODER_BUYING__MONEY"]
+del os.environ["INFLUCODER_BUYING__MONEY"], os.environ["INFLUCODER_DRIFT__MARGIN"]
 spot = load_check(store, found["unclear"]).spot_label_set
 found["given"] = [check(spot=spot), check(spot=spot)]
 found["fallen"] = check(corpus=other)
