@@ -151,7 +151,7 @@ def train(
 
 for _command in (champion.promote, champion.approve, champion.rollback, champion.journal, champion.encoders):
     app.command()(_command)
-for _command in (champion.sweep, champion.watch):
+for _command in (champion.sweep, champion.watch, champion.backfill):
     app.command()(_command)
 app.add_typer(champion.breaker, name="breaker")
 
