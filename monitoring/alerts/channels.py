@@ -39,13 +39,15 @@ def send(channel: AlertChannel, message: Rendered, severity: str) -> str:
         message: in each format that a channel may want.
         severity: Apprise's `info`, `success`, `warning` or `failure`.
     """
+    from apprise import NotifyFormat, NotifyType
+
     try:
         plugin = _plugin(channel)
-        body = {"html": message.html, "markdown": message.markdown}.get(plugin.notify_format.value, message.text)
+        # Some plugins name their format by a word, others by its enumeration.
+        form = NotifyFormat(plugin.notify_format)
+        body = {NotifyFormat.HTML: message.html, NotifyFormat.MARKDOWN: message.markdown}.get(form, message.text)
         with _captured() as said:
-            arrived = plugin.notify(
-                body=body, title=message.title, notify_type=severity, body_format=plugin.notify_format
-            )
+            arrived = plugin.notify(body=body, title=message.title, notify_type=NotifyType(severity), body_format=form)
     except SettingsError as error:
         return str(error)
     except Exception as error:

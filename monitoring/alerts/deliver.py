@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from influcoder.alerting import AlertChannel, AlertSettings
-from influcoder.errors import InflucoderError, IntegrityError
+from influcoder.errors import IntegrityError
 from influcoder.store import ObjectStore
 from monitoring.alerts.alert import Posted
-from monitoring.alerts.channels import channels_for, send
+from monitoring.alerts.channels import channels_for, scrubbed, send
 from monitoring.alerts.compose import dead_channel
 from monitoring.alerts.lane import Claim, Lane, Lanes
 from monitoring.alerts.outbox import Delivery, Outbox, Outcome
@@ -94,8 +94,9 @@ class _Worker:
             self._give_up(posted)
             while posted and self._step(posted):
                 pass
-        except InflucoderError as error:
-            self._fails(str(error))
+        except Exception as error:
+            # One channel's trouble, such as a damaged lane, must not be silent, and must not stop the others.
+            self._fails(scrubbed(f"{type(error).__name__}: {error}", self._channel))
 
     def _read(self, waiting: list[str]) -> dict[str, Posted]:
         found = {}
@@ -171,12 +172,12 @@ class _Worker:
         gone = [p for p in hopeless if p.id not in settled]
         if not gone or not self._lanes.swap(self._channel.name, lane.forgot([p.id for p in gone]), version):
             return
+        self._tell_the_others(gone, lane, now)
         for lost in gone:
             self._settle(lost.id, Outcome.GIVEN_UP, lane, now, error=lane.error)
             log.error("alert %s never reached channel %s: %s", lost.id, self._channel.name, lost.alert.title)
             del posted[lost.id]
         self._done.given_up[self._channel.name] = [p.id for p in gone]
-        self._tell_the_others(gone, lane, now)
 
     def _tell_the_others(self, gone: list[Posted], lane: Lane, now: datetime) -> None:
         alert = dead_channel(self._channel.name, gone, lane, now)

@@ -49,7 +49,7 @@ class LabelSettings(_Section):
 
     Args:
         budget: samples of a training label set.
-        spot: samples of a check.
+        spot: samples of a check, at most; see `buying`.
         reliability: samples of the selection split, at most, on which the labels' own reliability is measured.
         token_budget: padded tokens in one batch; halves itself when memory runs out; 0 chooses by the hardware.
         workers: batches at a time; 0 chooses by the hardware: on a CPU a worker for each core up to 4, on a GPU one.
@@ -112,12 +112,49 @@ class DriftSettings(_Section):
     Args:
         margin: the smallest fall of mean per-query ρ that matters to anybody.
         min_queries: below this a check is `insufficient`.
+        alpha: probability, at most, that a version whose agreement never falls is ever called drifted.
+        warn_alpha: the same for a `warn`.
+        recovery_alpha: probability, at most, that a drift which lasts is ever called recovered.
+        miss: probability, at most, that a fall of the margin ever passes for excluded, which ends a check's buying.
+        between: standard deviation of agreement from check to check that is no change, beyond what the bootstrap of
+            one check sees.
+        scale: size of the falls that are looked for; others are found too, somewhat later.
         fresh_for_hours: a decision that is older starts no retraining.
     """
 
     margin: float = Field(0.05, gt=0, lt=1)
-    min_queries: int = Field(15, ge=2)
+    min_queries: int = Field(15, ge=4)
+    alpha: float = Field(0.01, gt=0, lt=1)
+    warn_alpha: float = Field(0.1, gt=0, lt=1)
+    recovery_alpha: float = Field(0.05, gt=0, lt=1)
+    miss: float = Field(0.2, gt=0, lt=1)
+    between: float = Field(0.01, ge=0, lt=1)
+    scale: float = Field(0.15, gt=0, lt=1)
     fresh_for_hours: float = Field(24.0, gt=0)
+
+
+class BuyingSettings(_Section):
+    """How a check buys its spot labels: in batches, until the decision is clear or a budget ends.
+
+    Args:
+        first: share of `labels.spot`, the budget of samples, that the first batch takes.
+        step: share that each further one adds.
+        seconds: budget of time; without one, samples alone count.
+        money: budget of money, at the price.
+        price_per_hour: of the machine that labels, in whatever currency.
+    """
+
+    first: float = Field(0.4, gt=0, le=1)
+    step: float = Field(0.2, gt=0, le=1)
+    seconds: float | None = Field(None, gt=0)
+    money: float | None = Field(None, gt=0)
+    price_per_hour: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _money_needs_a_price(self) -> "BuyingSettings":
+        if self.money is not None and not self.price_per_hour:
+            raise ValueError("buying.money needs buying.price_per_hour")
+        return self
 
 
 class GateSettings(_Section):
@@ -175,6 +212,7 @@ class Settings(BaseSettings):
     labels: LabelSettings = LabelSettings()
     encoder: EncoderSettings = EncoderSettings()
     drift: DriftSettings = DriftSettings()
+    buying: BuyingSettings = BuyingSettings()
     gate: GateSettings = GateSettings()
     retraining: RetrainingSettings = RetrainingSettings()
     alerts: AlertSettings = AlertSettings()

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from influcoder.cli import alerts, champion
+from influcoder.cli import alerts, champion, checks
 from influcoder.cli.stack import SERVERS, Stack
 from influcoder.cli.terminal import console
 from influcoder.errors import InflucoderError, ServiceError
@@ -151,7 +151,7 @@ def train(
 
 for _command in (champion.promote, champion.approve, champion.rollback, champion.journal, champion.encoders):
     app.command()(_command)
-for _command in (champion.sweep, champion.watch, champion.backfill):
+for _command in (champion.sweep, champion.watch, champion.backfill, checks.checks):
     app.command()(_command)
 app.add_typer(champion.breaker, name="breaker")
 

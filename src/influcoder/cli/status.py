@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from rich.markup import escape
 from rich.table import Table
 
 from influcoder.alerting import AlertSettings
@@ -88,7 +89,9 @@ def _last_check(store: ObjectStore, wrong: list[str]) -> str:
         elif not record.promoted:
             wrong.append(f"the retraining for check {last.id} is {record.phase}: {record.reason}")
     rho = last.figures["rho"]
-    return f"{last.verdict} at {last.created}, agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}]"
+    spent = f"; {last.spent}" if last.spent else ""
+    said = f"{last.verdict} at {last.created}, agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}]"
+    return escape(f"{said}; {last.judgement.reason}{spent}")
 
 
 def _alerts(settings: AlertSettings, store: ObjectStore, wrong: list[str]) -> str:
