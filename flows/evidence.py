@@ -25,6 +25,7 @@ from influcoder.errors import (
 from influcoder.labelsets import Block, LabelSet, Manifest, load_label_set, plan_spot
 from influcoder.labelsets.build import decoder_for, label_plan, read_corpora, same_teacher
 from influcoder.labelsets.publish import load_manifest
+from influcoder.opened import open_encoder
 from influcoder.registry import EncoderVersion, Registry
 from influcoder.settings import Settings
 from influcoder.store import ObjectStore
@@ -125,4 +126,4 @@ def _line(store: ObjectStore, label_set: str | None) -> Iterator[Manifest]:
 
 def _measure(settings: Settings, registry: Registry, version: EncoderVersion, block: Block) -> Agreement:
     with tempfile.TemporaryDirectory() as folder:
-        return measure(Encoder(str(registry.download(version, Path(folder))), settings.encoder.max_tokens), block)
+        return measure(open_encoder(registry, version, Path(folder), settings), block)

@@ -10,6 +10,7 @@ import numpy as np
 from influcoder.agreement import Agreement, agreement
 from influcoder.encoder import Encoder
 from influcoder.labelsets import Block, LabelSet
+from influcoder.opened import open_encoder
 from influcoder.registry import EncoderVersion, Evidence, Registry
 from influcoder.settings import DriftSettings, Settings
 from monitoring.course import Course, Look
@@ -54,7 +55,7 @@ class Examination:
     @staticmethod
     def of(settings: Settings, registry: Registry, version: EncoderVersion, folder: Path) -> "Examination":
         """Fetch a version into a folder."""
-        encoder = Encoder(str(registry.download(version, folder)), settings.encoder.max_tokens)
+        encoder = open_encoder(registry, version, folder, settings)
         return Examination(encoder, registry.evidence(version), settings.drift)
 
     @cached_property

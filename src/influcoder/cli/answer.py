@@ -9,11 +9,11 @@ from rich.table import Table
 
 from influcoder.attribution import Attribution, attribute, verify
 from influcoder.decoder import Decoder
-from influcoder.encoder import Encoder
 from influcoder.errors import SampleError
 from influcoder.labelsets.build import decoder_for, label_plan, read_corpora
 from influcoder.labelsets.plan import plan_pairs
 from influcoder.labelsets.publish import load_manifest
+from influcoder.opened import open_encoder
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.samples import Sample
 from influcoder.samples.sample import content_id
@@ -74,7 +74,7 @@ def answer_of(
     output = _output(decoder, prompt, answer)
     pool, _ = read_corpora(settings)
     with tempfile.TemporaryDirectory() as folder:
-        encoder = Encoder(str(registry.download(champion, Path(folder))), settings.encoder.max_tokens)
+        encoder = open_encoder(registry, champion, Path(folder), settings, decoder)
         found = attribute(encoder, output, pool.samples, k)
     if exact:
         plan = plan_pairs(output, [item.sample for item in found], pool, settings.labels.seed, spec.curved_on)
