@@ -91,9 +91,8 @@ def spot(chosen):
 
 def lessons(chosen, split):
     found = identity("training", [SampleRef(hash=s.hash, role="candidate", split=split) for s in chosen])
-    return Manifest(
-        identity=found, decoder_uri="", files={}, quarantined={}, cut_share=None, code_commit="", libraries={}, created=""
-    )  # fmt: skip
+    rest = {"decoder_uri": "", "files": {}, "quarantined": {}, "code_commit": "", "libraries": {}, "created": ""}
+    return Manifest(identity=found, cut_share=None, **rest)
 
 
 @pytest.mark.parametrize("split", ["train", "selection"])
