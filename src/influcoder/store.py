@@ -14,6 +14,7 @@ from influcoder.settings import StoreSettings
 
 _ABSENT = ("NoSuchKey", "404", "NotFound")
 _CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+_SKEWED = ("RequestTimeTooSkewed", "RequestExpired")
 _FULL = ("InsufficientStorage", "507", "QuotaExceeded", "XMinioStorageFull")
 
 
@@ -164,6 +165,11 @@ class ObjectStore:
             return StoreError(f"bucket {self.bucket!r} does not exist at {self._endpoint}.", "Run: influcoder up")
         if code in _ABSENT:
             return IntegrityError(f"{self.uri(what)} is not there.")
+        if code in _SKEWED:
+            return StoreError(
+                f"this machine's clock and that of S3 at {self._endpoint} are more than 15 minutes apart.",
+                "Set the clock (NTP), then run the same step again.",
+            )
         if code in _FULL:
             return StoreError(f"the disk behind {self._endpoint} is full.", "Free space, then run the same step again.")
         return StoreError(f"S3 at {self._endpoint} refused {what}: {error.response['Error'].get('Message') or code}")

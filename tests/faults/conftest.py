@@ -25,7 +25,7 @@ max_tokens = 64
 projection_dim = 256
 rank = 4
 [labels]
-token_budget = 400
+token_budget = 150
 shard_samples = 16
 workers = 1
 budget.train = {{ queries = 12, candidates = 24 }}
@@ -48,9 +48,7 @@ def servers(tmp_path_factory, tiny_decoder_dir, tokenizer_of):
     folder = tmp_path_factory.mktemp("faults")
     corpus = write_corpus(folder / "pool.jsonl")
     encoder = write_encoder(folder / "encoder", tokenizer_of)
-    (folder / "influcoder.toml").write_text(
-        SETTINGS.format(decoder=tiny_decoder_dir, corpus=corpus, encoder=encoder)
-    )
+    (folder / "influcoder.toml").write_text(SETTINGS.format(decoder=tiny_decoder_dir, corpus=corpus, encoder=encoder))
     servers = Servers(folder)
     before = dict(os.environ)
     os.environ.update(servers.environment)
@@ -95,14 +93,14 @@ class Forge:
             )
         os.close(writing)
         self.outcomes = os.fdopen(reading)
-        self.threads = self.read()["threads"]
+        assert self.read()["ready"]
 
     def read(self) -> dict:
         line = self.outcomes.readline()
         assert line, (self.folder / "forge.log").read_text()[-3000:]
         return json.loads(line)
 
-    def begin(self, flow: str, place: "Place", kill: int = -1, hold: int = -1, clock: float = 0, **arguments):
+    def begin(self, flow: str, place: "Place", kill: object = None, hold: object = None, clock: float = 0, **arguments):
         """Start a child; `end` waits for it."""
         self.number += 1
         stem = self.folder / f"{self.number:04d}-{flow}"
@@ -159,7 +157,8 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"INFLUCODER_STORE__PREFIX": self.name, "INFLUCODER_MLFLOW__MODEL": self.name.replace("/", "-")}
+        names = dict.fromkeys(("STORE__PREFIX", "MLFLOW__MODEL", "MLFLOW__EXPERIMENT"), self.name)
+        return {f"INFLUCODER_{name}": value for name, value in names.items()}
 
     @property
     def store(self) -> ObjectStore:

@@ -11,6 +11,9 @@ import traceback
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import botocore.auth
+import great_expectations.expectations
+import matplotlib.pyplot
 import mlflow.pyfunc
 import mlflow.utils.rest_utils
 import torch
@@ -21,8 +24,9 @@ import flows.promote
 import flows.retrain
 import flows.rollback
 import flows.train
+import influcoder.encoder.lexical
 import influcoder.labelsets.validation
-import monitoring.report  # noqa: F401
+import monitoring.report
 from faults.writes import Counter, watch
 from influcoder.errors import InflucoderError
 
@@ -31,7 +35,7 @@ OURS = ("influcoder", "flows", "monitoring")
 
 def main() -> None:
     outcomes = os.fdopen(int(sys.argv[1]), "w", buffering=1)
-    print(json.dumps({"threads": len(os.listdir("/proc/self/task"))}), file=outcomes)
+    print(json.dumps({"ready": True}), file=outcomes)
     for line in sys.stdin:
         order = json.loads(line)
         sys.stdout.flush()
@@ -73,7 +77,7 @@ def flow_of(name: str):
 
 
 def shift_clock(by: timedelta) -> None:
-    """Another clock for all of our own code, as on a machine whose clock is wrong; the servers keep theirs."""
+    """Another clock for our own code and for what signs requests to S3, as on a machine whose clock is wrong."""
 
     class Shifted(datetime):
         @classmethod
@@ -83,6 +87,8 @@ def shift_clock(by: timedelta) -> None:
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] in OURS and getattr(module, "datetime", None) is datetime:
             module.datetime = Shifted
+    right = botocore.auth.get_current_datetime
+    botocore.auth.get_current_datetime = lambda *given, **named: right(*given, **named) + by
 
 
 if __name__ == "__main__":

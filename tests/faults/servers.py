@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from influcoder.cli import stack as local
@@ -34,7 +35,7 @@ class Servers:
         found = self.stack.environment()
         return {name: value for name, value in found.items() if name != "INFLUCODER_EVIDENTLY_URL"}
 
-    def start(self, *names: str) -> None:
+    def start(self, *names: str, **variables: str) -> None:
         """Start servers and wait until each answers."""
         path = f"{local.Path(local.sys.executable).parent}:{os.environ['PATH']}"
         for name in names:
@@ -42,7 +43,7 @@ class Servers:
                 self.running[name] = subprocess.Popen(
                     ["sh", "-c", self.commands[name]],
                     cwd=ROOT,
-                    env={**os.environ, **self.environment, "PATH": path},
+                    env={**os.environ, **self.environment, **variables, "PATH": path},
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
@@ -66,8 +67,9 @@ class Servers:
     def kill(self, name: str) -> None:
         """SIGKILL to a server and to all that it started."""
         process = self.running.pop(name)
-        for pid in group_of(process.pid):
-            os.kill(pid, signal.SIGKILL)
+        for pid in family_of(process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
         port = self.environment.get(f"{name.upper()}_PORT")
         while port and wait_for_port(int(port), 0.1):
@@ -78,15 +80,17 @@ class Servers:
             self.kill(name)
 
 
-def group_of(session: int) -> list[int]:
-    """The processes of a session, children of the leader in groups of their own among them."""
-    found = []
+def family_of(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            if int(fields[3]) == session and fields[0] != "Z":
-                found.append(int(entry.name))
+            parents[int(entry.name)] = int(fields[1])
+    found = [pid]
+    for member in found:
+        found += [child for child, parent in parents.items() if parent == member]
     return found

@@ -5,7 +5,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,14 @@ from pathlib import Path
 # What MLflow is asked by POST without changing anything.
 READS = ("/search", "/get-latest-versions")
 _HEX = re.compile(r"[0-9a-f]{16,}")
-_RANDOM = ((re.compile(r"m-[0-9a-f]{32}"), "MODEL"), (re.compile(r"/\d+/"), "/N/"), (_HEX, "*"))
+_RANDOM = (
+    (re.compile(r"journal/[^/]+/"), "journal/MODEL/"),
+    (re.compile(r"m-[0-9a-f]{32}"), "MODEL"),
+    (re.compile(r"/\d+/"), "/N/"),
+    (_HEX, "*"),
+)
+
+Place = int | Sequence | None
 
 
 @dataclass
@@ -22,14 +29,15 @@ class Counter:
 
     Args:
         trace: file that gets a line for each write that was done.
-        kill: number of writes after which the process kills itself; -1 for never.
-        hold: number of writes after which it waits until the file `trace` + `.go` is there; -1 for never.
+        kill: the write after which the process kills itself: a number (0 for before the first one), or the group of
+            the write and which of that group; None for never.
+        hold: in the same words, the write after which it waits until the file `trace` + `.go` is there.
     """
 
     trace: Path
-    kill: int
-    hold: int = -1
-    done: int = field(default=0)
+    kill: Place = None
+    hold: Place = None
+    done: list[str] = field(default_factory=list)
     here: threading.local = field(default_factory=threading.local)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -47,19 +55,48 @@ class Counter:
                 yield
             finally:
                 self.here.inside = False
-            self.done += 1
+            self.done.append(kind)
             with self.trace.open("a") as file:
                 print(kind, file=file)
             self.stop()
 
     def stop(self) -> None:
-        if self.done == self.kill:
+        if self.at(self.kill):
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.done == self.hold:
-            self.hold = -1
+        if self.at(self.hold):
+            self.hold = None
             Path(f"{self.trace}.held").touch()
             while not Path(f"{self.trace}.go").exists():
                 time.sleep(0.02)
+
+    def at(self, place: Place) -> bool:
+        if place is None or isinstance(place, int):
+            return place == len(self.done)
+        group, number = place
+        return bool(self.done) and group_of(self.done[-1]) == group and groups(self.done).count(group) == number
+
+
+def groups(kinds: Iterable[str]) -> list[str]:
+    """The group of each write."""
+    return [group_of(kind) for kind in kinds]
+
+
+def group_of(kind: str) -> str:
+    """Writes that are alike: pages, feature shards, files of a model, tags."""
+    if "data_docs" in kind:
+        return "put data docs"
+    if kind.startswith("PUT") and "/models/MODEL/" in kind:
+        return "PUT files of the model"
+    return re.sub(r"^(put|delete) features/.*", r"\1 features", kind)
+
+
+def places(kinds: Sequence[str]) -> list[tuple[str, int]]:
+    """The first write of each group, one in the middle and the last one, in the order in which they are done."""
+    named, found = groups(kinds), []
+    for group in dict.fromkeys(named):
+        count = named.count(group)
+        found += [(group, number) for number in sorted({1, (count + 1) // 2, count})]
+    return found
 
 
 def watch(counter: Counter) -> None:
