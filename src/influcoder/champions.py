@@ -11,7 +11,7 @@ from pathlib import Path
 from influcoder import digests
 from influcoder.digests import files_hash
 from influcoder.errors import ChangedMeanwhileError, RegistryError
-from influcoder.journal import Action, Entry, Event, append, champion_of, entries
+from influcoder.journal import Action, Entry, Event, append, champion_of, confirm, entries
 from influcoder.provenance import code_commit
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.store import ObjectStore
@@ -91,6 +91,7 @@ class Champions:
         Raises:
             RegistryError: there is a champion by the journal, and no alias at all.
         """
+        confirm(self._store, self._registry.model)
         state = self.state()
         if state.unfinished:
             self._follow(state.unfinished)

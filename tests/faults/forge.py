@@ -3,6 +3,7 @@
 Orders come as JSON lines on standard input, outcomes go as JSON lines to the file descriptor that is named first.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -12,28 +13,26 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import botocore.auth
-import great_expectations.expectations
-import matplotlib.pyplot
-import mlflow.pyfunc
-import mlflow.utils.rest_utils
 import torch
 
-import flows.check
-import flows.import_scores
-import flows.promote
-import flows.retrain
-import flows.rollback
-import flows.train
-import influcoder.encoder.lexical
-import influcoder.labelsets.validation
-import monitoring.report
 from faults.writes import Counter, watch
 from influcoder.errors import InflucoderError
 
+FLOWS = ("check", "import_scores", "label", "promote", "retrain", "rollback", "train")
+LATE = (
+    "great_expectations.expectations",
+    "influcoder.encoder.lexical",
+    "influcoder.labelsets.validation",
+    "matplotlib.pyplot",
+    "mlflow.pyfunc",
+    "monitoring.report",
+)
 OURS = ("influcoder", "flows", "monitoring")
 
 
 def main() -> None:
+    for name in (*(f"flows.{flow}" for flow in FLOWS), *LATE):
+        importlib.import_module(name)
     outcomes = os.fdopen(int(sys.argv[1]), "w", buffering=1)
     print(json.dumps({"ready": True}), file=outcomes)
     for line in sys.stdin:

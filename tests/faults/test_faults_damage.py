@@ -47,8 +47,7 @@ def test_every_damaged_object_is_noticed_or_does_no_harm(forge, whole):
         for how, damage in DAMAGE.items():
             store.put(key, damage(before))
             with pytest.raises(IntegrityError) as noticed:
-                seen.stored(place)
-                read_notes(place)
+                read_everything(place)
             assert noticed.value.hint, f"{kind} {how}: what is to be done is not said: {noticed.value}"
         store.put(key, before)
     seen.stored(place)
@@ -56,7 +55,8 @@ def test_every_damaged_object_is_noticed_or_does_no_harm(forge, whole):
     assert load_label_set(store, label_set)
 
 
-def read_notes(place):
+def read_everything(place):
+    seen.stored(place)
     for key in place.store.keys("notes/"):
         folder, name = key.split("/")[1:]
         FeatureCache(place.store, folder).note(name.removesuffix(".sealed"))

@@ -19,6 +19,7 @@ from influcoder.journal import Action, Event
 from influcoder.labelsets import latest, load_label_set
 from influcoder.samples import read_corpus, split_of
 from influcoder.settings import load_settings
+from monitoring.check import checks
 
 
 def killed_everywhere(forge, place, flow, writes, watch, **arguments):
@@ -187,3 +188,20 @@ def test_rollback_killed_at_every_write(forge, new_challenger):
         # The rerun finishes what was killed, and then finds that there is nothing left to do.
         assert again.result == "1" or again.error == "version 1 is the champion already.", point
         assert settled(place) == story, point
+
+
+def test_check_killed_at_every_write(forge, new_challenger):
+    place = new_challenger()
+    whole = forge.run("check", place)
+    assert not whole.error, whole.error
+    assert {check.id for check in checks(place.store)} == {whole.result}
+    seen_before = 1
+    for point in [0, *((group, number) for group, number in places(whole.writes) if number == 1)]:
+        assert forge.run("check", place, kill=point).killed, point
+        seen.stored(place)
+        found = checks(place.store)
+        assert len(found) == seen_before + (point == ("put checks/*/check.json", 1)), point
+        seen_before = len(found)
+    again = forge.done("check", place)
+    assert len(checks(place.store)) == seen_before + 1
+    assert again in {check.id for check in checks(place.store)}
