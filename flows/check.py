@@ -21,8 +21,9 @@ from influcoder.provenance import now
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
-from monitoring.check import Check, event_payload, figures, headline, judge, measure, report_link, save_check
+from monitoring.check import Check, event_payload, figures, headline, judge, report_link, save_check
 from monitoring.decision import Verdict
+from monitoring.floor import UNTRAINED, bounds_of, measure_floor
 from monitoring.pairs import pairs_frame
 from monitoring.report import RenderedReport, agreement_report, send
 
@@ -80,7 +81,8 @@ def compare(
         encoder = Encoder(str(registry.download(version, Path(folder))), settings.encoder.max_tokens)
         scores = encoder.scores(block.queries, block.candidates)
     found = agreement(scores, block.labels)
-    untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
+    floor = measure_floor(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
+    bounds = bounds_of(found, floor, spot.reliability)
     evidence = registry.evidence(version)
     record = Check(
         encoder_version=version.version,
@@ -90,16 +92,17 @@ def compare(
         corpus_uri=settings.corpus,
         spot_label_set=spot.id,
         figures=figures(found),
-        untrained=figures(untrained),
+        untrained=figures(floor.found[UNTRAINED]),
+        bounds=bounds,
         judgement=judge(found, evidence, settings.drift),
         created=now(),
     )
     hashes = ([s.hash for s in block.queries], [s.hash for s in block.candidates])
     least = evidence.figures["encoder"]["rho"]["value"] - settings.drift.margin
     rendered = agreement_report(
-        pairs_frame(*hashes, scores, block.labels),
+        pairs_frame(*hashes, scores, block.labels, floor.scores[floor.name]),
         evidence.frame(),
-        untrained.rho.value,
+        bounds,
         least,
         {"encoder": version.version, "decoder": record.decoder[:16], "verdict": str(record.verdict)},
     )
@@ -120,8 +123,8 @@ def report(
             print(error)
     moved = "**The decoder is not the one that the encoder was distilled for.**" if kept.decoder_moved else ""
     summary = f"# {kept.verdict}\n\n{headline(version, kept)}.\n\n{moved}"
-    rows = {"champion": kept.figures["rho"], "untrained": kept.untrained["rho"]}
-    show("check", summary, [{"encoder": name, **figure} for name, figure in rows.items()], links)
+    rows = kept.bounds.rows(f"encoder version {version.version}", kept.figures["rho"]) if kept.bounds else []
+    show("check", summary, rows, links)
     print(headline(version, kept))
 
 

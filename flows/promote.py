@@ -16,6 +16,7 @@ from influcoder.registry import CHALLENGER, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import measure
+from monitoring.floor import measure_floor
 from monitoring.gate import GateResult, judge_challenger
 
 
@@ -59,11 +60,11 @@ def judge(
 ) -> GateResult:
     """Measure both and the floor on the challenger's report split, which no encoder was ever trained on."""
     block = load_label_set(ObjectStore(settings.store), challenger.label_set_id).evidence("report")
-    untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
+    floor = measure_floor(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
     found = {v.version: _measure(settings, registry, v, block) for v in (challenger, champion) if v is not None}
-    return judge_challenger(
-        found[challenger.version], untrained, found[champion.version] if champion else None, settings.gate.margin
-    )
+    others = found[champion.version] if champion else None
+    name = f"floor ({floor.name}, ρ {floor.highest.rho.value:.3f})"
+    return judge_challenger(found[challenger.version], floor.highest, others, settings.gate.margin, name)
 
 
 @step("move the alias")
@@ -80,7 +81,7 @@ def report(challenger: EncoderVersion, champion: EncoderVersion | None, result: 
     )
     table = [
         {"against": name, "gain": triple[0], "lo": triple[1], "hi": triple[2]}
-        for name, triple in (("untrained", result.over_floor), ("champion", result.over_champion))
+        for name, triple in (("floor", result.over_floor), ("champion", result.over_champion))
         if triple
     ]
     links = {"Challenger": challenger.url, **({"Previous champion": champion.url} if champion else {})}

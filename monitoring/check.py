@@ -13,6 +13,7 @@ from influcoder.registry import EncoderVersion, Evidence
 from influcoder.settings import DriftSettings
 from influcoder.store import ObjectStore, sha256
 from monitoring.decision import Judgement, Verdict, judge_drift
+from monitoring.floor import Bounds, figure_of
 from monitoring.pairs import matrices
 
 
@@ -29,6 +30,7 @@ class Check(BaseModel):
         spot_label_set: id of the spot labels.
         figures: value, lo, hi and queries of every figure of the encoder.
         untrained: the same of the untrained encoder.
+        bounds: where ρ stands between floor and ceiling; None in records from before these were measured.
         judgement: the decision and its evidence.
         created: UTC time, ISO 8601.
     """
@@ -44,12 +46,15 @@ class Check(BaseModel):
     spot_label_set: str
     figures: dict[str, dict[str, float]]
     untrained: dict[str, dict[str, float]]
+    bounds: Bounds | None = None
     judgement: Judgement
     created: str
 
     def with_id(self) -> "Check":
         """The same record under the id that its content stands for."""
-        content = self.model_dump(mode="json", exclude={"id"})
+        # What an older record knows nothing of is no part of its id.
+        absent = {"bounds"} if self.bounds is None else set[str]()
+        content = self.model_dump(mode="json", exclude={"id", *absent})
         return self.model_copy(update={"id": sha256(json.dumps(content, sort_keys=True).encode())[:20]})
 
     @property
@@ -70,10 +75,7 @@ def measure(encoder: Encoder, block: Block) -> Agreement:
 
 def figures(found: Agreement) -> dict[str, dict[str, float]]:
     """An agreement as plain numbers."""
-    return {
-        name: {"value": interval.value, "lo": interval.lo, "hi": interval.hi, "queries": interval.queries}
-        for name, interval in found.figures().items()
-    }
+    return {name: figure_of(interval) for name, interval in found.figures().items()}
 
 
 def judge(found: Agreement, evidence: Evidence, settings: DriftSettings) -> Judgement:
@@ -137,5 +139,5 @@ def headline(found: EncoderVersion, check: Check) -> str:
     rho = check.figures["rho"]
     return (
         f"encoder {found.version}: {check.verdict}, agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}] "
-        f"over {rho['queries']:.0f} queries; {check.judgement.reason}"
+        f"over {rho['queries']:.0f} queries{f', {check.bounds}' if check.bounds else ''}; {check.judgement.reason}"
     )

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from influcoder.attribution import Attribution, attribute, verify
+from influcoder.cli.tables import agreement_words
 from influcoder.decoder import Decoder
 from influcoder.encoder import Encoder
 from influcoder.errors import SampleError
@@ -92,10 +94,9 @@ def table(answer: Answer) -> Table:
         row = (str(item.rank), f"{item.score:.3f}", exact, f"{item.percentile:.1f}")
         grid.add_row(*row, item.sample.source, _short(item.sample.text, 90))
     tags = answer.champion.tags
-    interval = f"{tags['agreement.rho']} [{tags['agreement.lo']}, {tags['agreement.hi']}]"
-    grid.caption = (
+    grid.caption = escape(
         f"encoder version {answer.champion.version}, labels {tags['labelset.id']}, "
-        f"decoder {tags['decoder.fingerprint'][:12]}, agreement {interval}"
+        f"decoder {tags['decoder.fingerprint'][:12]}, agreement {agreement_words(tags)}"
     )
     return grid
 

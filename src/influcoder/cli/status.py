@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from rich.markup import escape
 from rich.table import Table
 
 from influcoder.cli import chronicle
 from influcoder.cli.stack import Stack
-from influcoder.cli.tables import facts
+from influcoder.cli.tables import agreement_words, facts
 from influcoder.errors import InflucoderError
 from influcoder.labelsets.publish import latest
 from influcoder.registry import CHALLENGER, CHAMPION, EncoderVersion, Registry
@@ -56,9 +57,9 @@ def _version(found: EncoderVersion | None, wrong: list[str] | None = None) -> st
             wrong.append("there is no champion yet. Run: influcoder train, then influcoder promote")
         return "none"
     tags = found.tags
-    return (
-        f"version {found.version}, agreement {tags['agreement.rho']} [{tags['agreement.lo']}, {tags['agreement.hi']}], "
-        f"labels {found.label_set_id}, decoder {found.decoder_fingerprint[:12]}"
+    return escape(
+        f"version {found.version}, agreement {agreement_words(tags)}, labels {found.label_set_id}, "
+        f"decoder {found.decoder_fingerprint[:12]}"
     )
 
 
@@ -73,8 +74,9 @@ def _last_check(store: ObjectStore, wrong: list[str]) -> str:
             wrong.append(f"check {last.id} found drift and is not answered. Run: influcoder retrain {last.id}")
         elif not answer.promoted:
             wrong.append(f"the retraining for check {last.id} did not pass the gate.")
-    rho = last.figures["rho"]
-    return f"{last.verdict} at {last.created}, agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}]"
+    rho, bounds = last.figures["rho"], f", {last.bounds}" if last.bounds else ""
+    said = f"agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}]{bounds}"
+    return escape(f"{last.verdict} at {last.created}, {said}")
 
 
 def _next_run() -> str:
