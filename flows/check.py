@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 from flows.label import gate, keep
 from flows.steps import show, step
 from influcoder.agreement import agreement
+from influcoder.asked import expire, lately
 from influcoder.encoder import Encoder
 from influcoder.errors import ServiceError
 from influcoder.influence.teacher import TeacherSpec
@@ -45,6 +46,7 @@ def check(
     settings = load_settings(decoder=decoder, corpus=corpus)
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     version = registry.version(encoder)
+    expire(store, settings.asked)
     spec = load_manifest(store, version.label_set_id).identity.teacher.spec
     labels = load_spot(store, spot, spec) if spot else label_spot(settings, spec, store, _fresh_seed())
     record, rendered = compare(settings, registry, version, labels)
@@ -59,7 +61,9 @@ def check(
 @step("buy spot labels")
 def label_spot(settings: Settings, spec: TeacherSpec, store: ObjectStore, seed: int) -> LabelSet:
     """Label a small fresh draw under the decoder as it is now, and publish it."""
-    plan = plan_spot(*read_corpora(settings), settings.labels.spot, seed, spec.curved_on, settings.labels.seed)
+    asked = lately(store, settings.asked)
+    corpora, of = read_corpora(settings), settings.labels.seed
+    plan = plan_spot(*corpora, settings.labels.spot, seed, spec.curved_on, of, asked, settings.asked)
     labels = build_label_set(settings, spec, plan, store)
     keep(store, labels, gate(labels, settings.labels))
     return labels

@@ -8,6 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from influcoder.asked import remember
 from influcoder.attribution import Attribution, attribute, verify
 from influcoder.cli.tables import agreement_words
 from influcoder.decoder import Decoder
@@ -56,9 +57,15 @@ class Answer:
 
 
 def answer_of(
-    prompt: str, answer: str | None, k: int, exact: bool, decoder_uri: str | None = None, corpus: str | None = None
+    prompt: str,
+    answer: str | None,
+    k: int,
+    exact: bool,
+    decoder_uri: str | None = None,
+    corpus: str | None = None,
+    private: bool = False,
 ) -> Answer:
-    """Attribute one output with the champion.
+    """Attribute one output with the champion, and log what was asked unless it is private.
 
     Raises:
         RegistryError: there is no champion.
@@ -79,6 +86,7 @@ def answer_of(
     if exact:
         plan = plan_pairs(output, [item.sample for item in found], pool, settings.labels.seed, spec.curved_on)
         found = verify(found, label_plan(settings, decoder, spec, plan, store).block("report"))
+    remember(store, settings.asked, [output], champion.version, decoder.fingerprint, private)
     return Answer(output, found, champion, _warnings(settings, champion, decoder))
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from influcoder.cli import champion
+from influcoder.cli import champion, questions
 from influcoder.cli.stack import SERVERS, Stack
 from influcoder.cli.terminal import console
 from influcoder.errors import InflucoderError, ServiceError
@@ -148,7 +148,7 @@ def train(
     console.print(f"encoder version {flow(label_set, start)} is the challenger")
 
 
-for _command in (champion.promote, champion.rollback, champion.journal):
+for _command in (champion.promote, champion.rollback, champion.journal, questions.asked):
     app.command()(_command)
 
 
@@ -190,6 +190,7 @@ def attribute(
     decoder: Decoder = None,
     corpus: Corpus = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a table")] = False,
+    private: Annotated[bool, typer.Option("--private", help="leave this question out of the log of questions")] = False,
 ) -> None:
     """Say which samples of the corpus drove an output most.
 
@@ -197,7 +198,7 @@ def attribute(
     """
     from influcoder.cli.answer import answer_of, table
 
-    found = answer_of(prompt, answer, k, verify, decoder, corpus)
+    found = answer_of(prompt, answer, k, verify, decoder, corpus, private)
     for line in found.warnings:
         Console(stderr=True).print(f"[yellow]warning[/yellow]: {line}")
     if as_json:
