@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from flows.cause import cause_if_fell
 from flows.label import gate, keep
 from flows.steps import show, step
 from influcoder.agreement import agreement
@@ -55,6 +56,7 @@ def check(
     if kept.verdict is Verdict.DRIFT:
         resource = {"prefect.resource.id": f"influcoder.encoder.{version.version}"}
         emit_event(DRIFT_EVENT, resource=resource, payload=event_payload(kept))
+    cause_if_fell(settings, store, registry, kept)
     return kept.id
 
 

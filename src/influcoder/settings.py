@@ -154,6 +154,18 @@ class AskedSettings(_Section):
     least: int = Field(8, ge=1)
 
 
+class CauseSettings(_Section):
+    """How the cause of a fall is looked for.
+
+    Args:
+        probe: samples that are labelled under the other decoder, of a version's report split and of the spot labels.
+        least_ceiling: spot labels that agree with themselves less than this, beyond chance, are noise.
+    """
+
+    probe: SplitBudget = SplitBudget(queries=24, candidates=36)
+    least_ceiling: float = Field(0.5, ge=0, le=1)
+
+
 class MlflowSettings(_Section):
     """Where runs and encoder versions are kept."""
 
@@ -185,6 +197,7 @@ class Settings(BaseSettings):
     drift: DriftSettings = DriftSettings()
     gate: GateSettings = GateSettings()
     asked: AskedSettings = AskedSettings()
+    cause: CauseSettings = CauseSettings()
     store: StoreSettings = StoreSettings()
     mlflow: MlflowSettings = MlflowSettings()
     evidently_url: str | None = None

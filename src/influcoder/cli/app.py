@@ -148,7 +148,7 @@ def train(
     console.print(f"encoder version {flow(label_set, start)} is the challenger")
 
 
-for _command in (champion.promote, champion.rollback, champion.journal, questions.asked):
+for _command in (champion.promote, champion.rollback, champion.journal, questions.asked, questions.cause):
     app.command()(_command)
 
 

@@ -42,6 +42,16 @@ def asked(
         console.print(_table(list(log.read(store)), settings.asked.log))
 
 
+def cause(check_id: Annotated[str, typer.Argument(help="id of a check")]) -> None:
+    """Say why agreement fell in a check: the decoder moved, the data moved, both, the labels are noisy, or unclear.
+
+    Example: `influcoder cause 0f3a…`
+    """
+    from flows.cause import cause as flow
+
+    console.print(f"cause: {flow(check_id)}")
+
+
 def _table(found: "list[Batch]", kept: bool) -> "Table":
     from rich.markup import escape
     from rich.table import Table
