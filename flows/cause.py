@@ -7,9 +7,9 @@ from prefect import flow
 from prefect.artifacts import create_image_artifact
 
 from flows.steps import show, step
-from influcoder.encoder import Encoder
 from influcoder.errors import InflucoderError
 from influcoder.labelsets import load_label_set
+from influcoder.opened import open_encoder
 from influcoder.registry import Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
@@ -58,8 +58,10 @@ def cause_of(settings: Settings, store: ObjectStore, registry: Registry, check: 
     if found is None:
         version = registry.version(check.encoder_version)
         with tempfile.TemporaryDirectory() as folder:
-            encoder = Encoder(str(registry.download(version, Path(folder))), settings.encoder.max_tokens)
-            explained = explain(settings, store, encoder, version.label_set_id, check)
+            # The check may have been of another decoder than the one in use now.
+            there = settings.model_copy(update={"decoder": check.decoder_uri})
+            encoder = open_encoder(registry, version, Path(folder), there)
+            explained = explain(there, store, encoder, version.label_set_id, check)
         found = save_cause(store, explained, cause_plot(explained))
     show("cause", found.summary, found.rows(), {})
     create_image_artifact(plot_link(store, check.id), key="cause-plot", description=f"Cause: {found.cause}")

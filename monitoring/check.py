@@ -1,6 +1,7 @@
 """The agreement check: a champion against fresh exact influence, and the record that is kept of it."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -9,12 +10,11 @@ from influcoder.agreement import Agreement, agreement
 from influcoder.encoder import Encoder
 from influcoder.errors import AlreadyExistsError, IntegrityError
 from influcoder.labelsets import Block
-from influcoder.registry import EncoderVersion, Evidence
-from influcoder.settings import DriftSettings
+from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore, sha256
-from monitoring.decision import Judgement, Verdict, judge_drift
-from monitoring.floor import Bounds, figure_of
-from monitoring.pairs import matrices
+from monitoring.buying import Ledger
+from monitoring.decision import Judgement, Verdict
+from monitoring.floor import Bounds
 
 
 class Check(BaseModel):
@@ -33,6 +33,9 @@ class Check(BaseModel):
         bounds: where ρ stands between floor and ceiling; None in records from before these were measured.
         judgement: the decision and its evidence.
         created: UTC time, ISO 8601.
+        candidates: how many candidates each query ranked, at most; 0 where it was not kept.
+        draw: what the spot samples were drawn by; empty for labels that were given.
+        spent: what was spent on labels; None for labels that were given.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
@@ -46,15 +49,19 @@ class Check(BaseModel):
     spot_label_set: str
     figures: dict[str, dict[str, float]]
     untrained: dict[str, dict[str, float]]
-    bounds: Bounds | None = None
     judgement: Judgement
     created: str
+    candidates: int = 0
+    draw: str = ""
+    spent: Ledger | None = None
+    bounds: Bounds | None = None
 
     def with_id(self) -> "Check":
-        """The same record under the id that its content stands for."""
-        # What an older record knows nothing of is no part of its id.
-        absent = {"bounds"} if self.bounds is None else set[str]()
-        content = self.model_dump(mode="json", exclude={"id", *absent})
+        """The same record under the id that its content stands for.
+
+        Fields at their default are left out, so that records from before there were such fields keep their id.
+        """
+        content = self.model_dump(mode="json", exclude={"id"}, exclude_defaults=True)
         return self.model_copy(update={"id": sha256(json.dumps(content, sort_keys=True).encode())[:20]})
 
     @property
@@ -62,10 +69,19 @@ class Check(BaseModel):
         """The outcome."""
         return self.judgement.verdict
 
+    def was_drawn(self, version: str, seed: int) -> bool:
+        """Whether it is the check of a version on the draw of a seed."""
+        return self.encoder_version == version and self.draw == draw_name(seed)
+
     @property
     def decoder_moved(self) -> bool:
         """Whether the decoder in use is not the one that the encoder was distilled for."""
         return self.decoder != self.encoder_decoder
+
+
+def draw_name(seed: int) -> str:
+    """How a record names a draw."""
+    return f"seed {seed}"
 
 
 def measure(encoder: Encoder, block: Block) -> Agreement:
@@ -75,13 +91,7 @@ def measure(encoder: Encoder, block: Block) -> Agreement:
 
 def figures(found: Agreement) -> dict[str, dict[str, float]]:
     """An agreement as plain numbers."""
-    return {name: figure_of(interval) for name, interval in found.figures().items()}
-
-
-def judge(found: Agreement, evidence: Evidence, settings: DriftSettings) -> Judgement:
-    """The decision about an encoder, from spot labels now and its evidence at promotion."""
-    before = agreement(*matrices(evidence.frame()))
-    return judge_drift(found, before, settings.margin, settings.min_queries)
+    return {name: asdict(interval) for name, interval in found.figures().items()}
 
 
 def save_check(store: ObjectStore, check: Check, report_html: bytes, report_json: bytes) -> Check:

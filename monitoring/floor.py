@@ -5,7 +5,7 @@ features. The ceiling is the teacher's agreement with itself under other seeds.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -183,7 +183,7 @@ def surface_scores(queries: Sequence[Sample], candidates: Sequence[Sample]) -> n
 
 def figure_of(interval: Interval) -> Figure:
     """An interval as plain numbers."""
-    return {"value": interval.value, "lo": interval.lo, "hi": interval.hi, "queries": interval.queries}
+    return asdict(interval)
 
 
 def _shown(value: float) -> str | float:

@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from influcoder.asking import AskedSettings
 from influcoder.errors import AlreadyExistsError, IntegrityError, StoreError
 from influcoder.samples import ASKED, Corpus, Sample
-from influcoder.settings import AskedSettings
 from influcoder.store import ObjectStore, sha256
 
 logger = logging.getLogger(__name__)

@@ -12,16 +12,17 @@ from influcoder.asked import remember
 from influcoder.attribution import Attribution, attribute, verify
 from influcoder.cli.tables import agreement_words
 from influcoder.decoder import Decoder
-from influcoder.encoder import Encoder
 from influcoder.errors import SampleError
 from influcoder.labelsets.build import decoder_for, label_plan, read_corpora
 from influcoder.labelsets.plan import plan_pairs
 from influcoder.labelsets.publish import load_manifest
+from influcoder.opened import open_encoder
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.samples import Sample
 from influcoder.samples.sample import content_id
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
+from monitoring.breaker import trust_of
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Answer:
                 "source": item.sample.source,
                 "id": item.sample.id,
                 "text": item.sample.text,
+                "warnings": list(self.warnings),
             }
             for item in self.found
         ]
@@ -81,13 +83,14 @@ def answer_of(
     output = _output(decoder, prompt, answer)
     pool, _ = read_corpora(settings)
     with tempfile.TemporaryDirectory() as folder:
-        encoder = Encoder(str(registry.download(champion, Path(folder))), settings.encoder.max_tokens)
+        encoder = open_encoder(registry, champion, Path(folder), settings, decoder)
         found = attribute(encoder, output, pool.samples, k)
     if exact:
         plan = plan_pairs(output, [item.sample for item in found], pool, settings.labels.seed, spec.curved_on)
         found = verify(found, label_plan(settings, decoder, spec, plan, store).block("report"))
     remember(store, settings.asked, [output], champion.version, decoder.fingerprint, private)
-    return Answer(output, found, champion, _warnings(settings, champion, decoder))
+    trust = trust_of(store, registry.model)
+    return Answer(output, found, champion, (*_warnings(settings, champion, decoder), *([trust] if trust else [])))
 
 
 def table(answer: Answer) -> Table:
@@ -102,10 +105,11 @@ def table(answer: Answer) -> Table:
         row = (str(item.rank), f"{item.score:.3f}", exact, f"{item.percentile:.1f}")
         grid.add_row(*row, item.sample.source, _short(item.sample.text, 90))
     tags = answer.champion.tags
-    grid.caption = escape(
+    caption = (
         f"encoder version {answer.champion.version}, labels {tags['labelset.id']}, "
         f"decoder {tags['decoder.fingerprint'][:12]}, agreement {agreement_words(tags)}"
     )
+    grid.caption = escape("\n".join((caption, *(f"warning: {line}" for line in answer.warnings))))
     return grid
 
 

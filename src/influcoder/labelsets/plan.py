@@ -1,13 +1,14 @@
 """Which samples to label, in which role and split."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from influcoder.asking import AskedSettings
 from influcoder.errors import SampleError
 from influcoder.samples import ASKED, SPLITS, Corpus, Sample
 from influcoder.samples.splits import in_split
-from influcoder.settings import AskedSettings, LabelBudget, SplitBudget
+from influcoder.settings import LabelBudget, SplitBudget
 
 ROLES = ("query", "candidate")
 # Samples of the train split that a curvature is taken on where nothing of that split is labelled otherwise.
@@ -82,6 +83,7 @@ def plan_spot(
     seed: int,
     reference: int = 0,
     of: int = 0,
+    avoid: Collection[str] = (),
     asked: Corpus | None = None,
     mix: AskedSettings | None = None,
 ) -> Plan:
@@ -94,12 +96,13 @@ def plan_spot(
         seed: seed of the draw, another one for each check.
         reference: how many samples of the train split the teacher's curvature is taken on.
         of: seed of the draw of training labels, so that the same samples serve here as there.
+        avoid: hashes of samples that are drawn only where there are too few others.
         asked: what the encoder was really asked lately; a share of the queries is drawn from it.
         mix: which share, and how few are none.
     Raises:
         SampleError: a corpus holds too few samples for the budget.
     """
-    draw = _Draw(seed)
+    draw = _Draw(seed, avoid=avoid)
     real = draw.asked(asked, mix, budget.queries) if asked and mix else []
     rest = budget.model_copy(update={"queries": budget.queries - len(real)})
     entries = [*real, *draw.entries(candidates, queries or candidates, "report", rest)]
@@ -122,8 +125,9 @@ def other_reference(pool: Corpus, first: Sequence[Sample], seed: int) -> list[Sa
 
 
 class _Draw:
-    def __init__(self, seed: int, taken: Iterable[Sample] = ()) -> None:
+    def __init__(self, seed: int, taken: Iterable[Sample] = (), avoid: Collection[str] = ()) -> None:
         self._seed = seed
+        self._avoid = frozenset(avoid)
         self._seen = {_view(sample) for sample in taken}
 
     def entries(self, candidates: Corpus, queries: Corpus, split: str, budget: SplitBudget) -> list[Entry]:
@@ -157,9 +161,9 @@ class _Draw:
                 drawn.append(Entry(sample, role, split))
         return drawn
 
-    def _priority(self, sample: Sample) -> str:
+    def _priority(self, sample: Sample) -> tuple[bool, str]:
         """A sample keeps its place in the order when the corpus grows, so most labels are reused then."""
-        return hashlib.sha256(f"{self._seed}:{sample.hash}".encode()).hexdigest()
+        return sample.hash in self._avoid, hashlib.sha256(f"{self._seed}:{sample.hash}".encode()).hexdigest()
 
 
 def _view(sample: Sample) -> str:
