@@ -122,8 +122,8 @@ def _intro(settings: DriftSettings, options: argparse.Namespace) -> str:
         f"candidates afresh for each. False alarms: share of {options.runs} runs (exact 95 % interval of the binomial) "
         f"with an alarm in {YEAR} checks without a change. `0.1 from 30`: median number of checks until the alarm, the "
         f"first after the fall counted as 1, where mean per-query ρ falls by 0.1 from check 30 on "
-        f"({options.delay_runs} runs, {AFTER} checks; forgetful rules are asked from the fall on). Samples: labelled for "
-        f"a check without a change. Settings: alpha {settings.alpha}, margin {settings.margin}, between "
+        f"({options.delay_runs} runs, {AFTER} checks; forgetful rules are asked from the fall on). Samples: labelled "
+        f"for a check without a change. Settings: alpha {settings.alpha}, margin {settings.margin}, between "
         f"{settings.between}, miss {settings.miss}, {strict(settings).miss} where a fall is excluded less readily; "
         "promotion rests on 100 queries × 150 candidates."
     )
