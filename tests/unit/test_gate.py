@@ -34,7 +34,7 @@ def test_first_challenger_above_the_floor_passes():
 def test_challenger_at_the_floor_fails():
     result = judge_challenger(ranking(1e6, seed=2), CHANCE, None, MARGIN, 2)
     assert not result.passed
-    assert result.reasons[0].startswith("failed: over the untrained encoder")
+    assert result.reasons[0].startswith("failed: over the floor")
 
 
 def test_challenger_that_equals_the_champion_passes():
@@ -63,9 +63,9 @@ def test_margin_decides_how_much_worse_is_accepted():
 
 
 @pytest.mark.parametrize("empty", [NOTHING, CONSTANT], ids=["not finite", "constant"])
-@pytest.mark.parametrize("role", ["challenger", "untrained", "champion"])
+@pytest.mark.parametrize("role", ["challenger", "floor", "champion"])
 def test_no_evidence_never_passes(empty, role):
-    evidence = {"challenger": GOOD, "untrained": CHANCE, "champion": FAIR, role: empty}
+    evidence = {"challenger": GOOD, "floor": CHANCE, "champion": FAIR, role: empty}
     result = judge_challenger(**evidence, margin=0.99, min_queries=2)
     assert not result.passed
     assert any(reason.startswith("failed") for reason in result.reasons)
