@@ -5,7 +5,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test check up bench-labels bench-lds bench-encoder bench-peers clean
+.PHONY: demo test check up bench-labels bench-lds bench-encoder bench-drift bench-peers clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
@@ -36,6 +36,10 @@ bench-lds: $(STAMP)
 bench-encoder: $(STAMP)
 	$(BIN)/python bench/encoder.py $(BENCH)
 	$(BIN)/python bench/encoder_speed.py
+
+# Labels of the encoder benchmark, checks drawn from them, then years of checks: minutes once the labels are there.
+bench-drift: $(STAMP)
+	$(BIN)/python bench/drift_power.py $(BENCH)
 
 # The label benchmark again, with other libraries beside: their pins are their own, so they get an environment of their
 # own that sees the project's.

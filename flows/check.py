@@ -2,29 +2,38 @@
 
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from flows.alert import notify
 from flows.label import gate, keep
 from flows.steps import show, step
-from influcoder.agreement import agreement
 from influcoder.encoder import Encoder
-from influcoder.errors import ServiceError
+from influcoder.errors import ServiceError, ValidationFailedError
 from influcoder.influence.teacher import TeacherSpec
-from influcoder.labelsets import LabelSet, load_label_set, plan_spot
-from influcoder.labelsets.build import build_label_set, read_corpora, same_teacher
+from influcoder.labelsets import LabelSet, load_label_set
+from influcoder.labelsets.build import same_teacher
 from influcoder.labelsets.publish import docs_links, load_manifest
 from influcoder.provenance import now
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
-from monitoring.check import Check, event_payload, figures, headline, judge, measure, report_link, save_check
+from monitoring.alerts.compose import drift
+from monitoring.buying import Ledger
+from monitoring.check import Check, checks, event_payload, figures, headline, measure, report_link, save_check
+from monitoring.course import Look
 from monitoring.decision import Verdict
+from monitoring.draws import OpenDraw
+from monitoring.examination import Examination
+from monitoring.history import Draw, looks_before
 from monitoring.pairs import pairs_frame
 from monitoring.report import RenderedReport, agreement_report, send
+from monitoring.spot import buy_labels
 
 DRIFT_EVENT = "influcoder.drift"
 
@@ -44,24 +53,62 @@ def check(
     settings = load_settings(decoder=decoder, corpus=corpus)
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     version = registry.version(encoder)
-    spec = load_manifest(store, version.label_set_id).identity.teacher.spec
-    labels = load_spot(store, spot, spec) if spot else label_spot(settings, spec, store, _fresh_seed())
-    record, rendered = compare(settings, registry, version, labels)
-    kept = save_check(store, record, rendered.html, rendered.json)
-    report(settings, store, version, kept, rendered)
+    kept = examine(settings, store, registry, version, spot) if spot else on_a_draw(settings, store, registry, version)
     if kept.verdict is Verdict.DRIFT:
+        notify(settings, store, drift(kept, links_of(store, version, kept)))
         resource = {"prefect.resource.id": f"influcoder.encoder.{version.version}"}
         emit_event(DRIFT_EVENT, resource=resource, payload=event_payload(kept))
     return kept.id
 
 
+def on_a_draw(settings: Settings, store: ObjectStore, registry: Registry, version: EncoderVersion) -> Check:
+    """Check on a fresh draw, or on the one of a check that was killed; a check that it recorded stands."""
+    draw = OpenDraw(store, settings, version.version)
+    seed = draw.seed(_fresh_seed())
+    recorded = [found for found in checks(store) if found.was_drawn(version.version, seed)]
+    try:
+        kept = recorded[-1] if recorded else examine(settings, store, registry, version, seed)
+    except ValidationFailedError:
+        # The same samples would be refused again.
+        draw.close(seed)
+        raise
+    draw.close(seed)
+    return kept
+
+
+def examine(
+    settings: Settings, store: ObjectStore, registry: Registry, version: EncoderVersion, source: str | int
+) -> Check:
+    """Hold a version against labels that are published already (their id) or are bought now (the seed of the draw)."""
+    spec, earlier = load_manifest(store, version.label_set_id).identity.teacher.spec, checks(store)
+    with tempfile.TemporaryDirectory() as folder:
+        examination = Examination.of(settings, registry, version, Path(folder))
+
+        def looks(labels: LabelSet) -> list[Look]:
+            return looks_before(store, earlier, version, Draw.of(store, labels, source))
+
+        if isinstance(source, str):
+            labels, spent = load_spot(store, source, spec), None
+        else:
+            labels, spent = label_spot(
+                settings, spec, store, source, lambda bought: examination.is_clear(bought, looks(bought))
+            )
+        bought = {"draw": Draw.of(store, labels, source).name, "spent": spent}
+        record, rendered = compare(settings, version, examination, labels, looks(labels), bought)
+    kept = save_check(store, record, rendered.html, rendered.json)
+    report(settings, store, version, kept, rendered)
+    return kept
+
+
 @step("buy spot labels")
-def label_spot(settings: Settings, spec: TeacherSpec, store: ObjectStore, seed: int) -> LabelSet:
-    """Label a small fresh draw under the decoder as it is now, and publish it."""
-    plan = plan_spot(*read_corpora(settings), settings.labels.spot, seed, spec.curved_on, settings.labels.seed)
-    labels = build_label_set(settings, spec, plan, store)
-    keep(store, labels, gate(labels, settings.labels))
-    return labels
+def label_spot(
+    settings: Settings, spec: TeacherSpec, store: ObjectStore, seed: int, is_clear: Callable[[LabelSet], bool]
+) -> tuple[LabelSet, Ledger]:
+    """Label a fresh draw that grows until the decision is clear, and publish it."""
+    labels, spent = buy_labels(settings, spec, store, seed, is_clear)
+    keep(store, labels, gate(settings, store, labels))
+    print(f"spot labels: {spent}")
+    return labels, spent
 
 
 @step("load spot labels")
@@ -72,16 +119,16 @@ def load_spot(store: ObjectStore, spot: str, spec: TeacherSpec) -> LabelSet:
 
 @step("compare with exact influence")
 def compare(
-    settings: Settings, registry: Registry, version: EncoderVersion, spot: LabelSet
+    settings: Settings,
+    version: EncoderVersion,
+    examination: Examination,
+    spot: LabelSet,
+    before: Sequence[Look],
+    bought: Mapping[str, Any],
 ) -> tuple[Check, RenderedReport]:
-    """Measure the encoder and the untrained one, decide, and render the report."""
-    block = spot.evidence("report")
-    with tempfile.TemporaryDirectory() as folder:
-        encoder = Encoder(str(registry.download(version, Path(folder))), settings.encoder.max_tokens)
-        scores = encoder.scores(block.queries, block.candidates)
-    found = agreement(scores, block.labels)
-    untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
-    evidence = registry.evidence(version)
+    """Measure the encoder and the untrained one, decide from all checks of it, and render the report."""
+    measured, created = examination.measure(spot), now()
+    untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), measured.block)
     record = Check(
         encoder_version=version.version,
         encoder_decoder=version.decoder_fingerprint,
@@ -89,29 +136,24 @@ def compare(
         decoder_uri=spot.decoder_uri,
         corpus_uri=settings.corpus,
         spot_label_set=spot.id,
-        figures=figures(found),
+        figures=figures(measured.found),
         untrained=figures(untrained),
-        judgement=judge(found, evidence, settings.drift),
-        created=now(),
+        judgement=examination.judge(measured.found, before, created),
+        created=created,
+        candidates=measured.found.candidates,
+        **bought,
     )
-    hashes = ([s.hash for s in block.queries], [s.hash for s in block.candidates])
-    least = evidence.figures["encoder"]["rho"]["value"] - settings.drift.margin
-    rendered = agreement_report(
-        pairs_frame(*hashes, scores, block.labels),
-        evidence.frame(),
-        untrained.rho.value,
-        least,
-        {"encoder": version.version, "decoder": record.decoder[:16], "verdict": str(record.verdict)},
-    )
-    return record, rendered
+    pairs = pairs_frame(*measured.hashes, measured.scores, measured.block.labels)
+    least = examination.promoted.mean - settings.drift.margin
+    about = {"encoder": version.version, "decoder": record.decoder[:16], "verdict": str(record.verdict)}
+    return record, agreement_report(pairs, examination.evidence.frame(), untrained.rho.value, least, about)
 
 
 def report(
     settings: Settings, store: ObjectStore, version: EncoderVersion, kept: Check, rendered: RenderedReport
 ) -> None:
     """Show the decision; the Evidently UI may be away, the record in the store is what counts."""
-    links = {"Evidently report": report_link(store, kept), "MLflow version": version.url}
-    links |= docs_links(store, kept.spot_label_set)
+    links = links_of(store, version, kept)
     if settings.evidently_url:
         try:
             links["Evidently dashboard"] = send(settings.evidently_url, rendered)
@@ -119,10 +161,17 @@ def report(
             links["Evidently UI is away"] = settings.evidently_url
             print(error)
     moved = "**The decoder is not the one that the encoder was distilled for.**" if kept.decoder_moved else ""
-    summary = f"# {kept.verdict}\n\n{headline(version, kept)}.\n\n{moved}"
+    bought = "" if kept.spent is None else f"Spot labels: {kept.spent}."
+    summary = f"# {kept.verdict}\n\n{headline(version, kept)}.\n\n{bought}\n\n{moved}"
     rows = {"champion": kept.figures["rho"], "untrained": kept.untrained["rho"]}
     show("check", summary, [{"encoder": name, **figure} for name, figure in rows.items()], links)
     print(headline(version, kept))
+
+
+def links_of(store: ObjectStore, version: EncoderVersion, kept: Check) -> dict[str, str]:
+    """Where to read more about a check."""
+    links = {"Evidently report": report_link(store, kept), "MLflow version": version.url}
+    return links | docs_links(store, kept.spot_label_set)
 
 
 def _fresh_seed() -> int:

@@ -37,7 +37,7 @@ def import_scores(
     store = ObjectStore(settings.store)
     other = Path(second_opinion) if second_opinion else None
     label_set = read(settings, Path(table), origin, "spot" if spot else "training", other)
-    validation = gate(label_set, settings.labels)
+    validation = gate(settings, store, label_set)
     manifest = keep(store, label_set, validation)
     report(store, manifest, validation)
     print(manifest.worth)

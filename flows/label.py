@@ -2,14 +2,16 @@
 
 from prefect import flow
 
+from flows.alert import notify
 from flows.steps import show, step
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.labelsets import LabelSet, Manifest, Plan, load_label_set, plan_label_set
 from influcoder.labelsets.build import build_label_set, read_corpora
-from influcoder.labelsets.publish import docs_links, publish
+from influcoder.labelsets.publish import docs_links, keep_docs, publish, refused_folder
 from influcoder.labelsets.validation import Validation, validate
-from influcoder.settings import LabelSettings, Settings, load_settings
+from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
+from monitoring.alerts.compose import refused_labels
 
 
 @flow(name="label")
@@ -28,7 +30,7 @@ def label(
     store = ObjectStore(settings.store)
     plan = draw(settings, store, parent, spot)
     label_set = compute(settings, settings.teacher, plan, store)
-    validation = gate(label_set, settings.labels)
+    validation = gate(settings, store, label_set)
     manifest = keep(store, label_set, validation)
     report(store, manifest, validation)
     return manifest.id
@@ -49,9 +51,16 @@ def compute(settings: Settings, spec: TeacherSpec, plan: Plan, store: ObjectStor
 
 
 @step("great expectations")
-def gate(label_set: LabelSet, labels: LabelSettings) -> Validation:
-    """Refuse labels that break a rule."""
-    return validate(label_set, labels.strict, labels.max_cut)
+def gate(settings: Settings, store: ObjectStore, label_set: LabelSet) -> Validation:
+    """Refuse labels that break a rule; their Data Docs are kept for whoever wants to know why."""
+    validation = validate(label_set, strict=False, max_cut=settings.labels.max_cut)
+    if settings.labels.strict and not validation.success:
+        keep_docs(store, refused_folder(label_set.id), validation.docs)
+        links = docs_links(store, label_set.id, refused=True)
+        kind, failures = label_set.identity.kind, validation.failures
+        notify(settings, store, refused_labels(label_set.id, kind, failures, validation.checked, links))
+        validation.enforce(label_set.id)
+    return validation
 
 
 @step("publish")

@@ -1,69 +1,130 @@
-"""Challenger → gate → champion."""
-
-import tempfile
-from pathlib import Path
+"""Challenger → gate → a person, where one is asked → champion."""
 
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.alert import notify
+from flows.evidence import weigh
 from flows.steps import actor, show, step
-from influcoder.agreement import Agreement
-from influcoder.champions import Champions, digests_of
-from influcoder.encoder import Encoder
+from influcoder.champions import FILES, Champions, digests_of
 from influcoder.journal import Action, Entry, Event
-from influcoder.labelsets import Block, load_label_set
 from influcoder.registry import CHALLENGER, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
-from monitoring.check import measure
-from monitoring.gate import GateResult, judge_challenger
+from monitoring.alerts.compose import failed_gate
+from monitoring.gate import GateResult
+from monitoring.promotion import APPROVAL, APPROVED, REJECTED, WAITS, Promotion, Stage, begin, slot_of
+from monitoring.retraining import Phase
+from monitoring.slot import Slot
 
 
-@flow(name="promote")
-def promote(version: str = CHALLENGER, reason: str = "") -> bool:
+@flow(name="promote", log_prints=True)
+def promote(
+    version: str = CHALLENGER,
+    reason: str = "",
+    decoder: str | None = None,
+    corpus: str | None = None,
+    spot: str | None = None,
+    retraining: str = "",
+) -> bool:
     """Move the champion's alias to a version that passes the gate; whether it moved.
 
     Args:
         version: alias or number of the version to promote.
         reason: why it is offered, for the journal.
+        decoder: the decoder in use now; from the settings unless given.
+        corpus: what the encoder is used on now; from the settings unless given.
+        spot: id of spot labels to measure on; fresh ones are bought unless given.
+        retraining: id of the decision that it answers.
     """
-    settings = load_settings()
-    registry = Registry(settings.mlflow)
-    challenger = registry.version(version)
-    champions = Champions(ObjectStore(settings.store), registry)
+    settings = load_settings(decoder=decoder, corpus=corpus)
+    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    challenger, champions = registry.version(version), Champions(store, registry)
     champion = champions.settle(actor()).alias
+    slot = slot_of(store, registry.model, challenger.version)
     if champion and champion.version == challenger.version:
+        if slot.value and slot.value.stage is Stage.MEASURING:
+            slot.write(slot.value.model_copy(update={"stage": Stage.PROMOTED, "reason": "it passed the gate"}))
         return True
-    result = judge(settings, registry, challenger, champion)
-    event = Event(
-        action=Action.PROMOTED if result.passed else Action.HELD,
-        version=challenger.version,
+    if retraining and slot.value and slot.value.retraining == retraining and slot.value.stage is Stage.HELD:
+        return False
+    told = slot.value
+    offer = {"offered": reason, "decoder": decoder, "corpus": corpus, "given": spot, "retraining": retraining}
+    begun = begin(slot, settings.gate.evidence_hours, challenger.version, **offer)
+    result, labels = weigh(settings, store, registry, begun, challenger, champion)
+    digests = digests_of(registry, challenger) if result.passed else {}
+    measured = begun.model_copy(update={"spot": labels, "gate": result, "digests": digests})
+    stage, why = decide(settings, registry, challenger, told, measured)
+    event = event_of(measured, champion, stage, why)
+    settle(champions, registry, slot, challenger, event, measured.model_copy(update={"stage": stage, "reason": why}))
+    links = report(challenger, champion, stage, result)
+    if stage is Stage.HELD:
+        notify(settings, store, failed_gate(challenger.version, event.prior, result, links))
+    return stage is Stage.PROMOTED
+
+
+def outcome_of(store: ObjectStore, registry: Registry, version: str) -> tuple[Phase, str, bool]:
+    """How a retraining ended that offered this version: its phase, why, and whether it became champion."""
+    offer = slot_of(store, registry.model, version).value
+    return offer.ending() if offer else (Phase.ANSWERED, f"version {version} is the champion", True)
+
+
+def decide(
+    settings: Settings, registry: Registry, challenger: EncoderVersion, told: Promotion | None, measured: Promotion
+) -> tuple[Stage, str]:
+    """What follows from the gate, and from the person where one is asked; and why."""
+    assert measured.gate is not None
+    if not measured.gate.passed:
+        return Stage.HELD, "; ".join(line for line in measured.gate.reasons if line.startswith("failed"))
+    if settings.gate.approval == "none":
+        return Stage.PROMOTED, "it passed the gate"
+    said = registry.version(challenger.version).tags.get(APPROVAL, WAITS)
+    if said == REJECTED:
+        return Stage.REJECTED, "a person rejected it"
+    if said != APPROVED:
+        return Stage.WAITING, "it passed the gate and waits for approval: influcoder approve " + challenger.version
+    if told and told.digests.get(FILES, measured.digests[FILES]) != measured.digests[FILES]:
+        return Stage.HELD, "failed: its files are not those that were approved"
+    return Stage.PROMOTED, "it passed the gate and was approved"
+
+
+def event_of(offer: Promotion, champion: EncoderVersion | None, stage: Stage, why: str) -> Event:
+    """What the journal says of it."""
+    assert offer.gate is not None
+    actions = {Stage.PROMOTED: Action.PROMOTED, Stage.REJECTED: Action.REJECTED}
+    evidence = {"gate": offer.gate.model_dump(mode="json"), "spot": offer.spot, "flow_run": flow_run.name, "why": why}
+    return Event(
+        action=actions.get(stage, Action.HELD),
+        version=offer.version,
         prior=champion.version if champion else None,
         actor=actor(),
-        reason=reason,
-        evidence={"gate": result.model_dump(mode="json"), "flow_run": flow_run.name},
-        digests=digests_of(registry, challenger),
+        reason=offer.offered,
+        evidence={**evidence, "retraining": offer.retraining},
+        digests=offer.digests,
     )
-    if result.passed:
+
+
+@step("settle")
+def settle(
+    champions: Champions,
+    registry: Registry,
+    slot: Slot[Promotion],
+    challenger: EncoderVersion,
+    event: Event,
+    outcome: Promotion,
+) -> None:
+    """Journal first, then the alias or the tags, then the record: a run that is killed between is finished by the
+    next one."""
+    assert outcome.gate is not None
+    if outcome.stage is Stage.PROMOTED:
         move(champions, event)
+    elif outcome.stage is Stage.WAITING:
+        registry.tag(challenger, {"gate": "passed", APPROVAL: WAITS})
     else:
-        champions.hold(event)
-        registry.tag(challenger, {"gate": "failed", "gate.evidence": " | ".join(result.reasons)})
-    report(challenger, champion, result)
-    return result.passed
-
-
-@step("hold against the gate")
-def judge(
-    settings: Settings, registry: Registry, challenger: EncoderVersion, champion: EncoderVersion | None
-) -> GateResult:
-    """Measure both and the floor on the challenger's report split, which no encoder was ever trained on."""
-    block = load_label_set(ObjectStore(settings.store), challenger.label_set_id).evidence("report")
-    untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
-    found = {v.version: _measure(settings, registry, v, block) for v in (challenger, champion) if v is not None}
-    return judge_challenger(
-        found[challenger.version], untrained, found[champion.version] if champion else None, settings.gate.margin
-    )
+        champions.note(event)
+        if outcome.stage is Stage.HELD:
+            registry.tag(challenger, {"gate": "failed", "gate.evidence": " | ".join(outcome.gate.reasons)})
+    slot.write(outcome)
 
 
 @step("move the alias")
@@ -72,10 +133,12 @@ def move(champions: Champions, event: Event) -> Entry:
     return champions.move(event)
 
 
-def report(challenger: EncoderVersion, champion: EncoderVersion | None, result: GateResult) -> None:
-    """Show what the gate said."""
-    outcome = "is the champion now" if result.passed else "did not pass the gate"
-    summary = f"# Encoder version {challenger.version} {outcome}\n\n" + "\n".join(
+def report(
+    challenger: EncoderVersion, champion: EncoderVersion | None, stage: Stage, result: GateResult
+) -> dict[str, str]:
+    """Show what the gate said; its links."""
+    words = {Stage.PROMOTED: "is the champion now", Stage.HELD: "did not pass the gate"}
+    summary = f"# Encoder version {challenger.version} {words.get(stage, stage)}\n\n" + "\n".join(
         f"- {line}" for line in result.reasons
     )
     table = [
@@ -85,8 +148,4 @@ def report(challenger: EncoderVersion, champion: EncoderVersion | None, result: 
     ]
     links = {"Challenger": challenger.url, **({"Previous champion": champion.url} if champion else {})}
     show("gate", summary, table, links)
-
-
-def _measure(settings: Settings, registry: Registry, version: EncoderVersion, block: Block) -> Agreement:
-    with tempfile.TemporaryDirectory() as folder:
-        return measure(Encoder(str(registry.download(version, Path(folder))), settings.encoder.max_tokens), block)
+    return links

@@ -1,20 +1,23 @@
 """A drift decision → labels for what is new → training from the champion → the gate → the alias."""
 
-import json
-
 from prefect import flow
 
+from flows.breaker import guard
 from flows.label import label
-from flows.promote import promote
-from flows.steps import show, step
+from flows.promote import outcome_of, promote
+from flows.steps import actor, show, step
 from flows.train import train
+from influcoder.champions import Champions
+from influcoder.errors import BusyError, InflucoderError
 from influcoder.labelsets.publish import load_manifest
-from influcoder.provenance import now
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
+from influcoder.registry import CHALLENGER, Registry
+from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
-from monitoring.check import load_check
-from monitoring.retraining import Answer, answer_of, is_answerable, save_answer
+from monitoring.breaker import degraded
+from monitoring.check import Check, checks, load_check
+from monitoring.lease import Lease, held
+from monitoring.retraining import LEASE, Case, Phase, Retraining, retrainings
+from monitoring.ruling import Ruling, World, rule
 
 
 @flow(name="retrain", log_prints=True)
@@ -22,38 +25,93 @@ def retrain(check_id: str) -> bool:
     """Answer one drift decision, once; whether there is a new champion.
 
     Args:
-        check_id: id of the check; everything else is read from the store, so that a doubled or late event
+        check_id: id of the check; everything else is read from the store, so that a doubled, late or lost event
             does no harm.
     """
     settings = load_settings()
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     decision = load_check(store, check_id)
-    refusal = is_answerable(decision, answer_of(store, check_id), settings.drift)
-    if refusal:
-        print(f"check {check_id} starts no retraining: {refusal}")
+    try:
+        with held(store, LEASE, f"{actor()} (check {check_id})", settings.retraining.lease_seconds) as lease:
+            return answer(settings, store, registry, decision, lease)
+    except BusyError as error:
+        print(f"check {check_id} starts no retraining: {error}")
         return False
-    champion = registry.version(decision.encoder_version)
-    if load_manifest(store, champion.label_set_id).identity.teacher.spec.method == "imported":
-        print(f"check {check_id} starts no retraining: its labels are imported. Run: influcoder import-scores TABLE")
+
+
+def answer(settings: Settings, store: ObjectStore, registry: Registry, decision: Check, lease: Lease) -> bool:
+    """Work at a decision where the rules allow it, from where the last run left it."""
+    case = Case(store, decision.id, lease.check)
+    ruling = rule(decision, case.record, survey(store, registry, decision), settings.drift, settings.retraining)
+    if not ruling.goes:
+        refuse(case, ruling)
         return False
-    labels = label(
-        decoder=decision.decoder_uri,
-        corpus=decision.corpus_uri,
-        parent=champion.label_set_id,
-        spot=decision.spot_label_set,
+    case.begin(actor())
+    try:
+        version = make(store, registry, decision, case)
+        lease.check()
+        reason = f"answers check {decision.id}"
+        promote(version, reason, decision.decoder_uri, decision.corpus_uri, retraining=decision.id)
+    except BusyError:
+        raise
+    except InflucoderError as error:
+        # Still running by its record: the sweep goes on with it.
+        case.close(Phase.RUNNING, str(error))
+        raise
+    record = case.close(*outcome_of(store, registry, version))
+    guard(settings, store, registry)
+    report(record)
+    return record.promoted
+
+
+@step("look around")
+def survey(store: ObjectStore, registry: Registry, decision: Check) -> World:
+    """What the rules go by, as it is now."""
+    state = Champions(store, registry).state()
+    about = registry.find(decision.encoder_version)
+    labels = load_manifest(store, about.label_set_id) if about else None
+    return World(
+        champion=state.pointed,
+        moved=next((e.created for e in reversed(state.entries) if e.action.moves and e.version != e.prior), ""),
+        checks=checks(store),
+        others=[record for found, record in retrainings(store).items() if found != decision.id],
+        degraded=degraded(state.entries),
+        imported=bool(labels and labels.identity.teacher.spec.method == "imported"),
     )
-    version = train(labels, start=champion.version)
-    promoted = promote(version, reason=f"answers check {check_id}")
-    answer = Answer(check_id=check_id, label_set=labels, version=version, promoted=promoted, created=now())
-    record(store, answer)
-    return promoted
+
+
+def make(store: ObjectStore, registry: Registry, decision: Check, case: Case) -> str:
+    """Labels and an encoder for the decision, each made once and noted at once; the encoder's version."""
+    assert case.record is not None
+    champion = registry.version(decision.encoder_version)
+    if not case.record.label_set:
+        where = {"decoder": decision.decoder_uri, "corpus": decision.corpus_uri}
+        case.note(label_set=label(**where, parent=champion.label_set_id, spot=decision.spot_label_set))
+    if not case.record.version:
+        trained = registered(registry, case.record.label_set)
+        case.note(version=trained or train(case.record.label_set, start=champion.version))
+    return case.record.version
+
+
+def registered(registry: Registry, label_set: str) -> str:
+    """The version that a killed run trained on these labels and had no time to note; empty where there is none."""
+    found = [version for version in registry.versions() if version.tags.get("labelset.id") == label_set]
+    # The alias is what a registration sets last, so that a version without it may lack tags.
+    done = [version for version in found if CHALLENGER in version.aliases]
+    return done[-1].version if done else ""
+
+
+@step("record the refusal")
+def refuse(case: Case, ruling: Ruling) -> None:
+    """Note why no retraining begins, so that nobody asks again in vain."""
+    stands = case.record and case.record.phase is ruling.phase is not Phase.DEFERRED
+    if not stands:
+        case.close(ruling.phase, ruling.reason)
+    print(f"check {case.check_id} starts no retraining: {ruling.reason}")
 
 
 @step("record the answer")
-def record(store: ObjectStore, answer: Answer) -> None:
-    """Close the decision, so that no second retraining answers it."""
-    save_answer(store, answer)
-    summary = f"# Check `{answer.check_id}` is answered\n\nVersion {answer.version} " + (
-        "is the champion now." if answer.promoted else "did not pass the gate; the champion stays."
-    )
-    show("retraining", summary, [json.loads(answer.model_dump_json())], {})
+def report(record: Retraining) -> None:
+    """Show how the decision was answered."""
+    summary = f"# Check `{record.check_id}`: {record.phase}\n\n{record.reason}"
+    show("retraining", summary, [record.model_dump(mode="json")], {})

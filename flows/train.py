@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.steps import show, step
-from influcoder.agreement import agreement
+from influcoder.agreement import Agreement, agreement
 from influcoder.decoder import load_decoder
 from influcoder.encoder import Distilled, Encoder, distil
 from influcoder.encoder.card import describe, tags_of
@@ -14,7 +14,9 @@ from influcoder.encoder.distil import recipes_of
 from influcoder.encoder.plots import agreement_figure, training_figure
 from influcoder.errors import StoreError
 from influcoder.labelsets import LabelSet, latest, load_label_set
+from influcoder.labelsets.lineage import parents
 from influcoder.labelsets.publish import load_manifest
+from influcoder.opened import open_encoder
 from influcoder.registry import EncoderVersion, Evidence, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
@@ -59,8 +61,9 @@ def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str) ->
     with tempfile.TemporaryDirectory() as folder:
         encoder = starting_point(settings, registry, start, Path(folder)) if "fine-tune" in recipes else None
         decoder = load_decoder(labels.decoder_uri) if "kernel" in recipes else None
+        earlier = list(parents(ObjectStore(settings.store), labels)) if "kernel" in recipes else []
         log = registry.log_metrics
-        return distil(encoder, labels, settings.encoder, decoder, lambda number, values: log(values, number))
+        return distil(encoder, labels, settings.encoder, decoder, earlier, lambda number, values: log(values, number))
 
 
 @step("measure and register")
@@ -79,20 +82,29 @@ def register(
     registry.log_metrics({f"report.{name}": interval.value for name, interval in found.figures().items()})
     registry.log_figure(training_figure(distilled), "training.png")
     registry.log_figure(agreement_figure({"this encoder": found, "untrained encoder": untrained}), "agreement.png")
+    before = before_that(store, labels, distilled.encoder)
+    if before:
+        registry.log_metrics({f"before.{name}": interval.value for name, interval in before.figures().items()})
     manifest = load_manifest(store, labels.id)
     with tempfile.TemporaryDirectory() as folder:
         saved = distilled.encoder.save(Path(folder, "encoder"))
-        tags = tags_of(manifest, found, untrained)
-        description = describe(manifest, distilled, found, untrained)
+        tags = tags_of(manifest, found, untrained, before)
+        description = describe(manifest, distilled, found, untrained, before)
         return registry.register(saved, distilled.encoder.dimensions, tags, description)
+
+
+def before_that(store: ObjectStore, labels: LabelSet, encoder: Encoder) -> Agreement | None:
+    """Agreement with the report split of the labels that these continue, if any: what still holds."""
+    if labels.identity.parent is None:
+        return None
+    return measure(encoder, load_label_set(store, labels.identity.parent).evidence("report"))
 
 
 def starting_point(settings: Settings, registry: Registry, start: str, folder: Path) -> Encoder:
     """The encoder that fine-tuning begins with; a version that was solved in closed form has nothing to go on from."""
     if start != "base":
         version = registry.version(start)
-        encoder = Encoder(str(registry.download(version, folder)), settings.encoder.max_tokens)
-        encoder.uri = f"encoder version {version.version}"
+        encoder = open_encoder(registry, version, folder, settings)
         if not encoder.in_closed_form:
             return encoder
     return Encoder(settings.encoder.base, settings.encoder.max_tokens)

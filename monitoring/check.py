@@ -1,6 +1,7 @@
 """The agreement check: a champion against fresh exact influence, and the record that is kept of it."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -9,11 +10,10 @@ from influcoder.agreement import Agreement, agreement
 from influcoder.encoder import Encoder
 from influcoder.errors import AlreadyExistsError, IntegrityError
 from influcoder.labelsets import Block
-from influcoder.registry import EncoderVersion, Evidence
-from influcoder.settings import DriftSettings
+from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore, sha256
-from monitoring.decision import Judgement, Verdict, judge_drift
-from monitoring.pairs import matrices
+from monitoring.buying import Ledger
+from monitoring.decision import Judgement, Verdict
 
 
 class Check(BaseModel):
@@ -31,6 +31,9 @@ class Check(BaseModel):
         untrained: the same of the untrained encoder.
         judgement: the decision and its evidence.
         created: UTC time, ISO 8601.
+        candidates: how many candidates each query ranked, at most; 0 where it was not kept.
+        draw: what the spot samples were drawn by; empty for labels that were given.
+        spent: what was spent on labels; None for labels that were given.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
@@ -46,10 +49,16 @@ class Check(BaseModel):
     untrained: dict[str, dict[str, float]]
     judgement: Judgement
     created: str
+    candidates: int = 0
+    draw: str = ""
+    spent: Ledger | None = None
 
     def with_id(self) -> "Check":
-        """The same record under the id that its content stands for."""
-        content = self.model_dump(mode="json", exclude={"id"})
+        """The same record under the id that its content stands for.
+
+        Fields at their default are left out, so that records from before there were such fields keep their id.
+        """
+        content = self.model_dump(mode="json", exclude={"id"}, exclude_defaults=True)
         return self.model_copy(update={"id": sha256(json.dumps(content, sort_keys=True).encode())[:20]})
 
     @property
@@ -57,10 +66,19 @@ class Check(BaseModel):
         """The outcome."""
         return self.judgement.verdict
 
+    def was_drawn(self, version: str, seed: int) -> bool:
+        """Whether it is the check of a version on the draw of a seed."""
+        return self.encoder_version == version and self.draw == draw_name(seed)
+
     @property
     def decoder_moved(self) -> bool:
         """Whether the decoder in use is not the one that the encoder was distilled for."""
         return self.decoder != self.encoder_decoder
+
+
+def draw_name(seed: int) -> str:
+    """How a record names a draw."""
+    return f"seed {seed}"
 
 
 def measure(encoder: Encoder, block: Block) -> Agreement:
@@ -70,16 +88,7 @@ def measure(encoder: Encoder, block: Block) -> Agreement:
 
 def figures(found: Agreement) -> dict[str, dict[str, float]]:
     """An agreement as plain numbers."""
-    return {
-        name: {"value": interval.value, "lo": interval.lo, "hi": interval.hi, "queries": interval.queries}
-        for name, interval in found.figures().items()
-    }
-
-
-def judge(found: Agreement, evidence: Evidence, settings: DriftSettings) -> Judgement:
-    """The decision about an encoder, from spot labels now and its evidence at promotion."""
-    before = agreement(*matrices(evidence.frame()))
-    return judge_drift(found, before, settings.margin, settings.min_queries)
+    return {name: asdict(interval) for name, interval in found.figures().items()}
 
 
 def save_check(store: ObjectStore, check: Check, report_html: bytes, report_json: bytes) -> Check:

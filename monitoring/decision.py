@@ -1,10 +1,15 @@
-"""The drift decision: what a check's evidence says about the champion."""
+"""The drift decision: what all checks of an encoder version since its promotion say about it."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from influcoder.agreement import Agreement, unpaired_difference
+from influcoder.settings import DriftSettings
+from monitoring.course import Course, Look
+
+LEVEL = 0.95
 
 
 class Verdict(StrEnum):
@@ -17,14 +22,18 @@ class Verdict(StrEnum):
 
 
 class Judgement(BaseModel):
-    """A verdict with its evidence.
+    """A verdict with its evidence; what has a default is absent in records of earlier versions.
 
     Args:
         verdict: the outcome.
         reason: one sentence that a person can read.
-        change: mean per-query ρ now minus at promotion.
-        lo: lower end of its 95 % bootstrap interval over queries and candidates.
+        change: estimated present change of mean per-query ρ since promotion.
+        lo: lower end of its 95 % confidence sequence, which holds for all checks together.
         hi: upper end.
+        e_value: evidence of a fall since promotion or the last recovery; 1 / alpha is enough.
+        recovery: evidence that the last drift is over; 1 / recovery_alpha is enough. None where there was none.
+        checks: how many checks the decision rests on.
+        since: when the check was made from which on agreement is likeliest to be lower; None without a drift.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
@@ -34,34 +43,81 @@ class Judgement(BaseModel):
     change: float
     lo: float
     hi: float
+    e_value: float | None = None
+    recovery: float | None = None
+    checks: int | None = None
+    since: str | None = None
 
 
-def judge_drift(now: Agreement, before: Agreement, margin: float, min_queries: int) -> Judgement:
-    """Compare agreement on fresh spot labels with agreement at promotion.
+def judge_drift(promoted: Look, looks: Sequence[Look], settings: DriftSettings) -> Judgement:
+    """What the checks since promotion say, the last of them being the one that is judged.
 
-    `drift` needs both: a fall that matters (at least the margin) and one that chance does not explain (the
-    interval of the change lies below zero). One of the two alone is a `warn`.
+    `drift` needs evidence of a fall of 1 / alpha, which a version that never falls reaches with probability alpha at
+    most over all its checks, and an estimated present fall of the margin or more. A fall beyond chance but within the
+    margin is a `warn`, and so is one of the margin or more at the weaker level 1 / warn_alpha. A drift lasts until the
+    checks after it give evidence of 1 / recovery_alpha against a fall of the margin or more. A check whose labels could
+    not show the loss of all agreement is `insufficient`.
 
     Args:
-        now: the encoder's agreement on spot labels.
-        before: agreement of the same encoder on its report split when it was promoted.
-        margin: the smallest fall that matters.
-        min_queries: below this many usable queries on either side, nothing is decided.
+        promoted: agreement on the report split when the version was made.
+        looks: its checks, oldest first, each on a draw of its own.
+        settings: margin and levels.
     """
-    usable = min(now.rho.queries, before.rho.queries)
-    change = unpaired_difference(now, before)
-    evidence = {"change": change.value, "lo": change.lo, "hi": change.hi}
-    if usable < min_queries:
-        reason = f"{usable} usable queries are fewer than the {min_queries} that a decision needs"
-        return Judgement(verdict=Verdict.INSUFFICIENT, reason=reason, **evidence)
-    falls, certain = change.value <= -margin, change.hi < 0
-    words = f"mean per-query ρ changed by {change.value:+.3f} [{change.lo:+.3f}, {change.hi:+.3f}]"
-    if falls and certain:
-        return Judgement(verdict=Verdict.DRIFT, reason=f"{words}: a fall beyond chance and the margin", **evidence)
-    if falls:
-        return Judgement(
-            verdict=Verdict.WARN, reason=f"{words}: beyond the margin, but chance may explain it", **evidence
+    for look in (promoted, looks[-1]):
+        if not look.usable(settings.min_queries):
+            return _undecided(look, looks[-1].mean - promoted.mean, settings)
+    usable = [look for look in looks if look.usable(settings.min_queries)]
+    course = Course.of(promoted, usable, settings)
+    verdict, words = _verdict(course, settings)
+    lo, hi = course.interval(LEVEL)
+    e_value, recovery = _plain(course.log_evidence), course.log_recovery
+    figures = f"mean per-query ρ changed by {course.change:+.3f} [{lo:+.3f}, {hi:+.3f}] since promotion"
+    many = f"{len(usable)} check{'' if len(usable) == 1 else 's'}"
+    return Judgement(
+        verdict=verdict,
+        reason=f"{figures}, e-value of a fall {e_value:.3g} over {many}: {words}",
+        change=course.change,
+        lo=lo,
+        hi=hi,
+        e_value=e_value,
+        recovery=None if recovery is None else _plain(recovery),
+        checks=len(usable),
+        since=course.fallen.created if course.fallen else None,
+    )
+
+
+def _verdict(course: Course, settings: DriftSettings) -> tuple[Verdict, str]:
+    if course.fallen is not None:
+        return Verdict.DRIFT, _drift(course, settings)
+    if course.recovered:
+        return Verdict.OK, "the drift is over"
+    if course.log_evidence >= -np.log(settings.alpha):
+        return Verdict.WARN, "a fall beyond chance, but within the margin"
+    if course.log_evidence >= -np.log(settings.warn_alpha) and course.change <= -settings.margin:
+        return Verdict.WARN, "a fall beyond the margin, but chance may still explain it"
+    everything = max(course.reference[0].mean, 0.0)
+    if course.found.information[-1] * everything**2 / 2 < -np.log(settings.alpha):
+        return (
+            Verdict.INSUFFICIENT,
+            f"labels as few as these could not show the loss of all agreement ({everything:.2f})",
         )
-    if certain:
-        return Judgement(verdict=Verdict.WARN, reason=f"{words}: beyond chance, but within the margin", **evidence)
-    return Judgement(verdict=Verdict.OK, reason=f"{words}: no fall that matters", **evidence)
+    return Verdict.OK, "no fall that matters"
+
+
+def _drift(course: Course, settings: DriftSettings) -> str:
+    if not course.looks:
+        return "a fall beyond chance and the margin"
+    found, needed = _plain(course.log_recovery or 0.0), 1 / settings.recovery_alpha
+    return f"the drift lasts, evidence of recovery is {found:.3g} of the {needed:.3g} that would end it"
+
+
+def _undecided(look: Look, change: float, settings: DriftSettings) -> Judgement:
+    reason = f"{look.queries} usable queries are fewer than the {settings.min_queries} that a decision needs"
+    if look.queries >= settings.min_queries:
+        reason = "agreement has no standard error, so nothing can be decided"
+    return Judgement(verdict=Verdict.INSUFFICIENT, reason=reason, change=change, lo=float("nan"), hi=float("nan"))
+
+
+def _plain(logarithm: float) -> float:
+    """An e-value from its logarithm, kept finite for JSON."""
+    return float(np.exp(min(logarithm, 700.0)))

@@ -1,61 +1,123 @@
-"""Which drift decisions may start a retraining, and how each was answered."""
+"""How each drift decision is answered: one record a decision, moved by compare-and-swap."""
 
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Callable
+from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
-from influcoder.errors import AlreadyExistsError
-from influcoder.settings import DriftSettings
+from influcoder.provenance import now
 from influcoder.store import ObjectStore
-from monitoring.check import Check
-from monitoring.decision import Verdict
+from monitoring.slot import Slot
+
+LEASE = "control/retraining.json"
+_FOLDER = "retrainings/"
 
 
-class Answer(BaseModel):
-    """How a drift decision was answered.
+class Phase(StrEnum):
+    """Where a decision's answer stands."""
+
+    DEFERRED = "deferred"
+    RUNNING = "running"
+    WAITING = "waiting for approval"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will come of the decision."""
+        return self in (Phase.ANSWERED, Phase.REFUSED)
+
+
+class Retraining(BaseModel):
+    """The answer to a decision, as far as it has come; what was made for it is named as soon as it is there.
 
     Args:
         check_id: the decision.
-        label_set: id of the labels that were made for it.
-        version: the encoder version that was trained on them.
-        promoted: whether it passed the gate.
-        created: UTC time, ISO 8601.
+        phase: where it stands.
+        reason: why it is there, a sentence.
+        owner: who works or worked at it.
+        label_set: id of the labels that were made for it; empty until they are published.
+        version: the encoder version that was trained on them; empty until it is registered.
+        promoted: whether it became champion.
+        runs: how often it was begun, killed runs included.
+        seconds: time that its finished steps took.
+        started: when it was first begun, UTC, ISO 8601; empty where it never was.
+        created: when this was written, UTC, ISO 8601.
     """
 
     model_config = ConfigDict(frozen=True)
 
     check_id: str
-    label_set: str
-    version: str
-    promoted: bool
+    phase: Phase
+    reason: str = ""
+    owner: str = ""
+    label_set: str = ""
+    version: str = ""
+    promoted: bool = False
+    runs: int = 0
+    seconds: float = 0.0
+    started: str = ""
     created: str
 
 
-def is_answerable(check: Check, answer: Answer | None, settings: DriftSettings) -> str:
-    """Why a check starts no retraining; empty where it does."""
-    if answer is not None:
-        return f"it was answered at {answer.created} by encoder version {answer.version}"
-    if check.verdict is not Verdict.DRIFT:
-        return f"its verdict is {check.verdict}"
-    age = datetime.now(UTC) - datetime.fromisoformat(check.created)
-    if age > timedelta(hours=settings.fresh_for_hours):
-        return f"it is {age.total_seconds() / 3600:.0f} hours old"
-    return ""
+class Case:
+    """The record of one decision in the store.
+
+    Args:
+        store: holds it.
+        check_id: the decision.
+        fence: raises where another run took the work over; called before every write.
+    Raises, from every method that writes:
+        ChangedMeanwhileError: another run wrote it since it was read.
+    """
+
+    def __init__(self, store: ObjectStore, check_id: str, fence: Callable[[], None] = lambda: None) -> None:
+        self.check_id = check_id
+        self._slot, self._fence, self._clock = Slot(store, _key(check_id), Retraining), fence, time.monotonic()
+
+    @property
+    def record(self) -> Retraining | None:
+        """What stands in the store; None where nobody answered the decision yet."""
+        return self._slot.value
+
+    def begin(self, owner: str) -> Retraining:
+        """Note that somebody begins, or goes on."""
+        before = self.record
+        self._clock = time.monotonic()
+        runs, started = (before.runs, before.started) if before else (0, "")
+        return self._write(phase=Phase.RUNNING, owner=owner, runs=runs + 1, started=started or now())
+
+    def note(self, **made: str) -> Retraining:
+        """Note what was made, so that it is not paid for again, and the time that it took."""
+        elapsed, self._clock = time.monotonic() - self._clock, time.monotonic()
+        return self._write(seconds=(self.record.seconds if self.record else 0.0) + elapsed, **made)
+
+    def close(self, phase: Phase, reason: str, promoted: bool = False) -> Retraining:
+        """Note how it ended, or why it does not begin; the same words are not written twice."""
+        record = self.record
+        if record and (record.phase, record.reason, record.promoted) == (phase, reason, promoted):
+            return record
+        return self._write(phase=phase, reason=reason, promoted=promoted)
+
+    def _write(self, **changes: object) -> Retraining:
+        self._fence()
+        before = self.record or Retraining(check_id=self.check_id, phase=Phase.DEFERRED, created="")
+        return self._slot.write(before.model_copy(update={**changes, "created": now()}))
 
 
-def answer_of(store: ObjectStore, check_id: str) -> Answer | None:
-    """The answer to a decision, None where there is none."""
-    data, _ = store.read_if_there(_key(check_id))
-    return Answer.model_validate_json(data) if data else None
+def answer_of(store: ObjectStore, check_id: str) -> Retraining | None:
+    """The answer to a decision; None where it has none yet, and where it is refused."""
+    record = Case(store, check_id).record
+    return record if record and record.phase is Phase.ANSWERED else None
 
 
-def save_answer(store: ObjectStore, answer: Answer) -> None:
-    """Record an answer; the first one stands."""
-    try:
-        store.create(_key(answer.check_id), answer.model_dump_json(indent=1).encode())
-    except AlreadyExistsError:
-        pass
+def retrainings(store: ObjectStore) -> dict[str, Retraining]:
+    """Every record by its decision."""
+    keys = [key for key in store.keys(_FOLDER) if key.endswith(".json")]
+    records = (Slot(store, key, Retraining).value for key in keys)
+    return {record.check_id: record for record in records if record}
 
 
 def _key(check_id: str) -> str:
-    return f"retrainings/{check_id}.json"
+    return f"{_FOLDER}{check_id}.json"

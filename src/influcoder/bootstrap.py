@@ -24,12 +24,14 @@ class Interval:
         lo: lower end; NaN where there are fewer than two usable queries.
         hi: upper end.
         queries: number of queries that the figure rests on.
+        error: standard deviation of the figure over the draws; NaN where there are fewer than two usable queries.
     """
 
     value: float
     lo: float
     hi: float
     queries: int
+    error: float = float("nan")
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.lo:.3f}, {self.hi:.3f}] over {self.queries} queries"
@@ -124,4 +126,4 @@ def interval(value: float, draws: Array, queries: int) -> Interval:
     if queries < 2 or not len(defined):
         return Interval(value, float("nan"), float("nan"), queries)
     lo, hi = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value, float(lo), float(hi), queries)
+    return Interval(value, float(lo), float(hi), queries, float(defined.std()))

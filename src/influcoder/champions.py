@@ -78,7 +78,7 @@ class Champions:
         """Journal and alias as they are now."""
         found, alias = entries(self._store, self._registry.model), self._registry.find(CHAMPION)
         state = State(tuple(found), alias)
-        last = next((entry for entry in reversed(found) if entry.action is not Action.HELD), None)
+        last = next((entry for entry in reversed(found) if entry.action.moves), None)
         if last is None or state.pointed not in (last.version, last.prior, last.evidence.get("alias")):
             return state
         target = self._registry.find(last.version)
@@ -114,8 +114,8 @@ class Champions:
             raise ChangedMeanwhileError("the champion changed meanwhile.", "Run the same step again.")
         return self._follow(append(self._store, self._registry.model, event))
 
-    def hold(self, event: Event) -> Entry:
-        """Note that a version did not become champion."""
+    def note(self, event: Event) -> Entry:
+        """Journal what moves no alias: a version that did not become champion, an approval, the breaker."""
         return append(self._store, self._registry.model, event)
 
     def adopt(self, actor: str, reason: str) -> Entry:

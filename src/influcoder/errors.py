@@ -67,6 +67,10 @@ class ChangedMeanwhileError(StoreError):
     """A compare-and-swap lost against another writer."""
 
 
+class BusyError(StoreError):
+    """Another run is at the same work."""
+
+
 class IntegrityError(StoreError):
     """Stored bytes do not match their checksum, or an artifact is incomplete."""
 
@@ -81,3 +85,7 @@ class RegistryError(InflucoderError):
 
 class ServiceError(InflucoderError):
     """A server of the stack did not start or does not answer."""
+
+
+class AlertError(InflucoderError):
+    """Alerts did not reach the people who they are for."""

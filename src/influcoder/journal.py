@@ -24,13 +24,22 @@ _BEFORE, _BETWEEN, _AFTER = b'{"sha256": "', b'",\n"entry": ', b"}\n"
 
 
 class Action(StrEnum):
-    """What happened; everything but `HELD` says which version is the champion from then on."""
+    """What happened; those that `moves` is true of say which version is the champion from then on."""
 
     PROMOTED = "promoted"
     HELD = "held"
     ROLLED_BACK = "rolled back"
     ADOPTED = "adopted"
     REPAIRED = "repaired"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    BREAKER_OPENED = "breaker opened"
+    BREAKER_CLOSED = "breaker closed"
+
+    @property
+    def moves(self) -> bool:
+        """Whether the champion's alias follows it."""
+        return self in (Action.PROMOTED, Action.ROLLED_BACK, Action.ADOPTED, Action.REPAIRED)
 
 
 class Event(BaseModel):
@@ -88,7 +97,7 @@ def append(store: ObjectStore, model: str, event: Event) -> Entry:
     records: list[bytes] = []
     for _ in range(ATTEMPTS):
         records, found = _verified(store, model, records)
-        if event.action is not Action.HELD and (last := champion_of(found)) not in (None, event.prior):
+        if event.action.moves and (last := champion_of(found)) not in (None, event.prior):
             raise ChangedMeanwhileError(
                 f"version {last} is the champion by the journal, not version {event.prior}.", "Run the same step again."
             )
@@ -123,14 +132,14 @@ def confirm(store: ObjectStore, model: str) -> None:
 
 def champion_of(found: Sequence[Entry]) -> str | None:
     """The version that the alias must point to; None where the journal names none."""
-    return next((entry.version for entry in reversed(found) if entry.action is not Action.HELD), None)
+    return next((entry.version for entry in reversed(found) if entry.action.moves), None)
 
 
 def line_of(found: Sequence[Entry]) -> tuple[str, ...]:
     """The champions that led to the present one, oldest first, without those that were rolled back."""
     line: list[str] = []
     for entry in found:
-        if entry.action is Action.HELD or line[-1:] == [entry.version]:
+        if not entry.action.moves or line[-1:] == [entry.version]:
             continue
         if entry.version in line:
             # Back to where the line was; a version that earns its place anew is the last of it instead.

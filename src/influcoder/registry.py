@@ -153,9 +153,16 @@ class Registry:
 
         from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, Schema, TensorSpec
+        from mlflow.types.schema import Array
 
         signature = ModelSignature(
-            inputs=Schema([ColSpec("string", "target"), ColSpec("string", "context", required=False)]),
+            inputs=Schema(
+                [
+                    ColSpec("string", "target"),
+                    ColSpec("string", "context", required=False),
+                    ColSpec(Array("double"), "states", required=False),
+                ]
+            ),
             outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dimensions))]),
         )
         needs = [f"{name}=={version(name).split('+')[0]}" for name in _SERVED_WITH]

@@ -2,7 +2,7 @@
 
 from influcoder.champions import FILES, State
 from influcoder.errors import RegistryError
-from influcoder.journal import Action, line_of
+from influcoder.journal import line_of
 from influcoder.registry import EncoderVersion
 
 
@@ -27,7 +27,7 @@ def objections(state: State, target: EncoderVersion, decoder: str, files: str) -
         decoder: fingerprint of the decoder in use now.
         files: SHA-256 of the version's files as they are now.
     """
-    version, past = target.version, [entry for entry in state.entries if entry.action is not Action.HELD]
+    version, past = target.version, [entry for entry in state.entries if entry.action.moves]
     promoted = any(entry.version == version for entry in past) or target.tags.get("gate") == "passed"
     kept = next((e.digests[FILES] for e in reversed(past) if e.version == version and FILES in e.digests), files)
     fingerprint = target.tags.get("decoder.fingerprint", "")

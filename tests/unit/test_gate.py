@@ -19,47 +19,47 @@ GOOD, FAIR, CHANCE = ranking(0.5), ranking(0.9), ranking(1e6)
 
 
 def test_first_challenger_above_the_floor_passes():
-    result = judge_challenger(GOOD, CHANCE, None, MARGIN)
+    result = judge_challenger(GOOD, CHANCE, None, MARGIN, 2)
     assert result.passed
     assert result.over_champion is None
     assert len(result.reasons) == 1
 
 
 def test_challenger_at_the_floor_fails():
-    result = judge_challenger(ranking(1e6, seed=2), CHANCE, None, MARGIN)
+    result = judge_challenger(ranking(1e6, seed=2), CHANCE, None, MARGIN, 2)
     assert not result.passed
     assert result.reasons[0].startswith("failed: over the untrained encoder")
 
 
 def test_challenger_that_equals_the_champion_passes():
-    result = judge_challenger(GOOD, CHANCE, GOOD, MARGIN)
+    result = judge_challenger(GOOD, CHANCE, GOOD, MARGIN, 2)
     assert result.passed
     assert result.over_champion == (0, 0, 0)
 
 
 def test_better_challenger_passes():
-    result = judge_challenger(GOOD, CHANCE, FAIR, MARGIN)
+    result = judge_challenger(GOOD, CHANCE, FAIR, MARGIN, 2)
     assert result.passed
     assert result.over_champion[1] > 0
 
 
 def test_challenger_that_is_worse_by_more_than_the_margin_fails():
-    result = judge_challenger(FAIR, CHANCE, GOOD, MARGIN)
+    result = judge_challenger(FAIR, CHANCE, GOOD, MARGIN, 2)
     assert not result.passed
     assert [reason.split(":")[0] for reason in result.reasons] == ["passed", "failed"]
     assert result.over_champion[0] < -MARGIN
 
 
 def test_margin_decides_how_much_worse_is_accepted():
-    loss = judge_challenger(FAIR, CHANCE, GOOD, MARGIN).over_champion
-    assert judge_challenger(FAIR, CHANCE, GOOD, -loss[1] + 0.001).passed
-    assert not judge_challenger(FAIR, CHANCE, GOOD, -loss[1] - 0.001).passed
+    loss = judge_challenger(FAIR, CHANCE, GOOD, MARGIN, 2).over_champion
+    assert judge_challenger(FAIR, CHANCE, GOOD, -loss[1] + 0.001, 2).passed
+    assert not judge_challenger(FAIR, CHANCE, GOOD, -loss[1] - 0.001, 2).passed
 
 
 @pytest.mark.parametrize("empty", [NOTHING, CONSTANT], ids=["not finite", "constant"])
 @pytest.mark.parametrize("role", ["challenger", "untrained", "champion"])
 def test_no_evidence_never_passes(empty, role):
     evidence = {"challenger": GOOD, "untrained": CHANCE, "champion": FAIR, role: empty}
-    result = judge_challenger(**evidence, margin=0.99)
+    result = judge_challenger(**evidence, margin=0.99, min_queries=2)
     assert not result.passed
     assert any(reason.startswith("failed") for reason in result.reasons)

@@ -9,16 +9,17 @@ from rich.table import Table
 
 from influcoder.attribution import Attribution, attribute, verify
 from influcoder.decoder import Decoder
-from influcoder.encoder import Encoder
 from influcoder.errors import SampleError
 from influcoder.labelsets.build import decoder_for, label_plan, read_corpora
 from influcoder.labelsets.plan import plan_pairs
 from influcoder.labelsets.publish import load_manifest
+from influcoder.opened import open_encoder
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.samples import Sample
 from influcoder.samples.sample import content_id
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
+from monitoring.breaker import trust_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Answer:
                 "source": item.sample.source,
                 "id": item.sample.id,
                 "text": item.sample.text,
+                "warnings": list(self.warnings),
             }
             for item in self.found
         ]
@@ -72,12 +74,13 @@ def answer_of(
     output = _output(decoder, prompt, answer)
     pool, _ = read_corpora(settings)
     with tempfile.TemporaryDirectory() as folder:
-        encoder = Encoder(str(registry.download(champion, Path(folder))), settings.encoder.max_tokens)
+        encoder = open_encoder(registry, champion, Path(folder), settings, decoder)
         found = attribute(encoder, output, pool.samples, k)
     if exact:
         plan = plan_pairs(output, [item.sample for item in found], pool, settings.labels.seed, spec.curved_on)
         found = verify(found, label_plan(settings, decoder, spec, plan, store).block("report"))
-    return Answer(output, found, champion, _warnings(settings, champion, decoder))
+    trust = trust_of(store, registry.model)
+    return Answer(output, found, champion, (*_warnings(settings, champion, decoder), *([trust] if trust else [])))
 
 
 def table(answer: Answer) -> Table:
@@ -97,6 +100,8 @@ def table(answer: Answer) -> Table:
         f"encoder version {answer.champion.version}, labels {tags['labelset.id']}, "
         f"decoder {tags['decoder.fingerprint'][:12]}, agreement {interval}"
     )
+    if answer.warnings:
+        grid.caption = "\n".join((grid.caption, *(f"warning: {line}" for line in answer.warnings)))
     return grid
 
 

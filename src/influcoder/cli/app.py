@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from influcoder.cli import champion
+from influcoder.cli import alerts, champion, checks
 from influcoder.cli.stack import SERVERS, Stack
 from influcoder.cli.terminal import console
 from influcoder.errors import InflucoderError, ServiceError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app.add_typer(alerts.app, name="alerts")
 STACKS = Path(".influcoder")
 
 Decoder = Annotated[str | None, typer.Option(help="decoder checkpoint: a directory, .gguf, package:NAME, hf:NAME")]
@@ -148,8 +149,11 @@ def train(
     console.print(f"encoder version {flow(label_set, start)} is the challenger")
 
 
-for _command in (champion.promote, champion.rollback, champion.journal):
+for _command in (champion.promote, champion.approve, champion.rollback, champion.journal, champion.encoders):
     app.command()(_command)
+for _command in (champion.sweep, champion.watch, checks.checks):
+    app.command()(_command)
+app.add_typer(champion.breaker, name="breaker")
 
 
 @app.command()

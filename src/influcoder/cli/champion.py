@@ -10,16 +10,70 @@ from influcoder.errors import InflucoderError, SettingsError
 Reason = Annotated[str, typer.Option(help="why, for the journal")]
 
 
-def promote(version: Annotated[str, typer.Option(help="alias or number")] = "challenger", reason: Reason = "") -> None:
+def promote(
+    version: Annotated[str, typer.Option(help="alias or number")] = "challenger",
+    reason: Reason = "",
+    spot: Annotated[
+        str | None,
+        typer.Option(help="id of spot labels to measure on; fresh ones are made unless given"),
+    ] = None,
+) -> None:
     """Hold a version against the gate and make it the champion where it passes.
 
     Example: `influcoder promote --version 3`
     """
+    from flows.approval import said_of
     from flows.promote import promote as flow
 
-    if not flow(version, reason):
-        raise InflucoderError("the version did not pass the gate.", "Its tags in MLflow say why; the champion stays.")
-    console.print("the version is the champion")
+    number = said_of(version).version
+    if flow(number, reason, spot=spot):
+        console.print("the version is the champion")
+        return
+    offer = said_of(number).offer
+    if offer is not None and offer.stage == "held":
+        raise InflucoderError(f"the version did not pass the gate: {offer.reason}.", "The champion stays.")
+    console.print(offer.reason if offer else "the champion stays")
+
+
+def approve(
+    version: Annotated[str, typer.Argument(help="number of a version that passed the gate and waits")],
+    reason: Reason = "",
+    reject: Annotated[bool, typer.Option("--reject", help="say no")] = False,
+) -> None:
+    """Approve a version that waits for a person (`gate.approval = "tag"`), and make it the champion.
+
+    Examples: `influcoder approve 7 --reason "read its card"`, `influcoder approve 7 --reject --reason "too slow"`
+    """
+    from flows.approval import answer
+
+    console.print(answer(version, not reject, reason))
+
+
+breaker = typer.Typer(no_args_is_help=True, help="The breaker, which stops retraining after too many failures.")
+
+
+@breaker.command()
+def reset(reason: Annotated[str, typer.Option(help="what was mended, for the journal")]) -> None:
+    """Close the breaker, so that retraining goes on and scores are no longer marked.
+
+    Example: `influcoder breaker reset --reason "the corpus was scrambled; it is mended"`
+    """
+    from flows.breaker import close
+    from influcoder.provenance import person
+
+    console.print(f"the breaker is closed, as entry {close(person(), reason).number} of the journal says")
+
+
+def sweep() -> None:
+    """Finish what lost events and killed runs left: open decisions, half-done retrainings, approved versions.
+
+    Example: `influcoder sweep`
+    """
+    from flows.sweep import sweep as flow
+
+    for check_id, stands in (found := flow()).items():
+        console.print(f"check {check_id}: {stands}")
+    console.print(f"{len(found)} decisions were open")
 
 
 def rollback(
@@ -64,3 +118,25 @@ def journal(
             print(entry.model_dump_json())
     else:
         console.print(chronicle.table(found))
+
+
+def watch(
+    decoder: Annotated[str | None, typer.Option(help="the decoder to look at; from the settings unless given")] = None,
+) -> None:
+    """Look whether the decoder in use is another one, and check the champion under it at once.
+
+    Example: `influcoder watch --decoder s3://models/checkpoint-2000`
+    """
+    from flows.watch import watch as flow
+
+    flow(decoder)
+
+
+def encoders(decoder: Annotated[str | None, typer.Option(help="the decoder in use")] = None) -> None:
+    """List encoder versions by the decoder that each was distilled for.
+
+    Example: `influcoder encoders`
+    """
+    from influcoder.cli.listing import table
+
+    console.print(table(decoder))

@@ -6,7 +6,9 @@ from influcoder.labelsets import Manifest
 from influcoder.provenance import code_commit
 
 
-def tags_of(manifest: Manifest, found: Agreement, untrained: Agreement) -> dict[str, str]:
+def tags_of(
+    manifest: Manifest, found: Agreement, untrained: Agreement, before: Agreement | None = None
+) -> dict[str, str]:
     """Tags of an encoder version: what it came from and what it is worth."""
     teacher = manifest.identity.teacher
     return {
@@ -20,11 +22,18 @@ def tags_of(manifest: Manifest, found: Agreement, untrained: Agreement) -> dict[
         "agreement.queries": str(found.rho.queries),
         "agreement.untrained": f"{untrained.rho.value:.4f}",
         "code.commit": code_commit(),
+        **({"agreement.before": f"{before.rho.value:.4f}"} if before else {}),
         **({"labels.ceiling": f"{manifest.reliability.ceiling:.4f}"} if manifest.reliability else {}),
     }
 
 
-def describe(manifest: Manifest, distilled: Distilled, found: Agreement, untrained: Agreement) -> str:
+def describe(
+    manifest: Manifest,
+    distilled: Distilled,
+    found: Agreement,
+    untrained: Agreement,
+    before: Agreement | None = None,
+) -> str:
     """A description in markdown."""
     teacher = manifest.identity.teacher
     sources = ", ".join(source.uri for source in manifest.identity.sources)
@@ -41,7 +50,15 @@ def describe(manifest: Manifest, distilled: Distilled, found: Agreement, untrain
         f"{teacher.spec.rank}), {distilled.start}: {distilled.how}.",
         f"Agreement on the report split, {found.rho.queries} queries × {found.candidates} candidates:",
         f"| figure | this encoder [95 %] | untrained |\n| --- | --- | --- |\n{rows}",
+        *([_still(manifest, before)] if before else []),
         manifest.worth,
         "Approve with `influcoder promote`: the gate holds it against the champion on the same labels.",
     )
     return "\n\n".join(paragraphs)
+
+
+def _still(manifest: Manifest, before: Agreement) -> str:
+    return (
+        f"On the report split of the labels before, `{manifest.identity.parent}`: ρ {before.rho.value:.3f} "
+        f"[{before.rho.lo:.3f}, {before.rho.hi:.3f}]."
+    )

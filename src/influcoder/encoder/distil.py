@@ -1,5 +1,6 @@
 """Distillation: an encoder learns to rank as exact influence does, by whichever recipe the labels allow."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,10 @@ from influcoder.encoder.distilled import Distilled, Say
 from influcoder.encoder.fine_tuning import fine_tune, rho_of
 from influcoder.encoder.model import Encoder
 from influcoder.errors import EncoderError
+from influcoder.influence.scores import influence
 from influcoder.influence.teacher import COSINES
 from influcoder.labelsets import LabelSet
-from influcoder.labelsets.plan import REFERENCE
+from influcoder.labelsets.plan import REFERENCE, Entry
 from influcoder.settings import EncoderSettings
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ def distil(
     labels: LabelSet,
     settings: EncoderSettings,
     decoder: Decoder | None = None,
+    earlier: Sequence[LabelSet] = (),
     say: Say = lambda _number, _values: None,
 ) -> Distilled:
     """Train an encoder on the train split; the report split is not looked at.
@@ -38,6 +41,8 @@ def distil(
         labels: a training label set.
         settings: recipe and stopping rule.
         decoder: the one that was labelled, for its tokenizer and token embeddings; `fine-tune` does without.
+        earlier: label sets that this one continues, by the same teacher; a closed form learns from all of them
+            together, so that what still holds is kept. Fine-tuning keeps what its start has learnt.
         say: is given the number and the figures of each epoch, and of each choice of the closed form.
     Raises:
         EncoderError: the labels do not allow the recipe, what it needs is missing, or the loss is no longer finite.
@@ -47,7 +52,7 @@ def distil(
     if "kernel" in recipes:
         if decoder is None:
             raise EncoderError("a closed form needs the decoder.", "Set encoder.recipe to fine-tune to do without.")
-        found.append(_in_closed_form(labels, settings, decoder, say))
+        found.append(_in_closed_form(labels, settings, decoder, earlier, say))
     if "fine-tune" in recipes:
         if encoder is None or encoder.in_closed_form:
             raise EncoderError("fine-tuning needs a text encoder to start from.", "Start from base.")
@@ -75,7 +80,9 @@ def recipes_of(labels: LabelSet, settings: EncoderSettings) -> tuple[str, ...]:
     return ("kernel", "fine-tune") if possible else ("fine-tune",)
 
 
-def _in_closed_form(labels: LabelSet, settings: EncoderSettings, decoder: Decoder, say: Say) -> Distilled:
+def _in_closed_form(
+    labels: LabelSet, settings: EncoderSettings, decoder: Decoder, earlier: Sequence[LabelSet], say: Say
+) -> Distilled:
     fingerprint = labels.identity.teacher.decoder_fingerprint
     if decoder.fingerprint != fingerprint:
         raise EncoderError(
@@ -84,9 +91,10 @@ def _in_closed_form(labels: LabelSet, settings: EncoderSettings, decoder: Decode
         )
     from influcoder.encoder.closed_form import solve
 
-    lessons = _lessons(labels)
-    model, attempts = solve(lessons, decoder, labels.identity.teacher.spec.max_tokens, settings.seed)
-    encoder = Encoder.of(model)
+    lessons = _lessons(labels, earlier)
+    max_tokens = labels.identity.teacher.spec.max_tokens
+    model, attempts = solve(lessons, decoder, max_tokens, settings.seed, settings.depths)
+    encoder = Encoder.of(model, decoder)
     for number, attempt in enumerate(attempts, 1):
         say(number, {"left_out.rho": attempt.left_out})
     selection = rho_of(encoder, labels.evidence("selection"))
@@ -96,14 +104,34 @@ def _in_closed_form(labels: LabelSet, settings: EncoderSettings, decoder: Decode
         f"bandwidth {best.bandwidth:g} and penalty {best.penalty:g} chosen from {len(attempts)} "
         f"pairs by leaving out training samples one by one (ρ {best.left_out:.3f})"
     )
-    return Distilled(encoder, "solved in closed form", how, selection, attempts=tuple(attempts))
+    start = "solved in closed form" + (f" with {_train(earlier)} earlier samples" if earlier else "")
+    return Distilled(encoder, start, how, selection, attempts=tuple(attempts))
 
 
-def _lessons(labels: LabelSet) -> "Lessons":
+def _lessons(labels: LabelSet, earlier: Sequence[LabelSet]) -> "Lessons":
     from influcoder.encoder.closed_form import Lessons
 
-    square = labels.square("train")
-    roles = [e.role for e in labels.entries if e.split == "train" and e.role != REFERENCE]
+    samples: dict[str, Entry] = {}
+    tables = []
+    for part in (labels, *earlier):
+        if part.features is None or part.identity.teacher != labels.identity.teacher:
+            raise EncoderError(
+                f"label set {part.id} is of another teacher than {labels.id}.", "Learn from one teacher."
+            )
+        rows = [
+            row
+            for row, entry in enumerate(part.entries)
+            if entry.split == "train" and entry.role != REFERENCE and entry.sample.hash not in samples
+        ]
+        samples |= {part.entries[row].sample.hash: part.entries[row] for row in rows}
+        tables.append(part.features.rows(rows).vectors)
+    gram = np.block([[influence(own, other) for other in tables] for own in tables])
+    np.fill_diagonal(gram, np.nan)
+    roles = np.array([entry.role for entry in samples.values()])
     # Even where each sample could be a query, the directions that some span generalise better than those of all.
-    queries, candidates = (np.flatnonzero([role == wanted for role in roles]) for wanted in ("query", "candidate"))
-    return Lessons(square.queries, square.labels, queries, candidates)
+    queries, candidates = (np.flatnonzero(roles == wanted) for wanted in ("query", "candidate"))
+    return Lessons([entry.sample for entry in samples.values()], gram, queries, candidates)
+
+
+def _train(sets: Sequence[LabelSet]) -> int:
+    return sum(entry.split == "train" and entry.role != REFERENCE for part in sets for entry in part.entries)

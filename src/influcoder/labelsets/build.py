@@ -41,12 +41,26 @@ def build_label_set(settings: Settings, spec: TeacherSpec, plan: Plan, store: Ob
     """
     decoder = decoder_for(settings, spec)
     labels = label_plan(settings, decoder, spec, plan, store, measured=True)
+    warn_of_change(settings, decoder)
+    return labels
+
+
+def warn_of_change(settings: Settings, decoder: Decoder) -> None:
+    """Say so where the files of a decoder are no longer those that it was read from."""
     if decoder.files_changed:
         logger.warning(
             "the files of decoder %s changed meanwhile: these labels are those of %s, as it was read at the start",
             *(settings.decoder, decoder.fingerprint[:12]),
         )
-    return labels
+
+
+def count_cached(settings: Settings, decoder: Decoder, spec: TeacherSpec, plan: Plan, store: ObjectStore) -> int:
+    """How many samples of a plan have features already; none of a teacher that scores pairs."""
+    if spec.pairwise:
+        return 0
+    teacher = teacher_of(decoder, spec, optimizer_state(settings, spec))
+    known = FeatureCache(store, teacher.features_id).known()
+    return len({sample.hash for sample in plan.samples} & known.keys())
 
 
 def label_plan(

@@ -1,7 +1,7 @@
 """Which samples to label, in which role and split."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from influcoder.errors import SampleError
@@ -76,7 +76,13 @@ def plan_label_set(
 
 
 def plan_spot(
-    candidates: Corpus, queries: Corpus | None, budget: SplitBudget, seed: int, reference: int = 0, of: int = 0
+    candidates: Corpus,
+    queries: Corpus | None,
+    budget: SplitBudget,
+    seed: int,
+    reference: int = 0,
+    of: int = 0,
+    avoid: Collection[str] = (),
 ) -> Plan:
     """Draw spot samples, all from the report split, which no encoder is ever trained or selected on.
 
@@ -87,10 +93,11 @@ def plan_spot(
         seed: seed of the draw, another one for each check.
         reference: how many samples of the train split the teacher's curvature is taken on.
         of: seed of the draw of training labels, so that the same samples serve here as there.
+        avoid: hashes of samples that are drawn only where there are too few others.
     Raises:
         SampleError: a corpus holds too few samples for the budget.
     """
-    entries = _Draw(seed).entries(candidates, queries or candidates, "report", budget)
+    entries = _Draw(seed, avoid=avoid).entries(candidates, queries or candidates, "report", budget)
     curvature = _Draw(of).some(candidates, "train", REFERENCE, reference)
     return Plan("spot", (*entries, *curvature), _sources(candidates, queries))
 
@@ -110,8 +117,9 @@ def other_reference(pool: Corpus, first: Sequence[Sample], seed: int) -> list[Sa
 
 
 class _Draw:
-    def __init__(self, seed: int, taken: Iterable[Sample] = ()) -> None:
+    def __init__(self, seed: int, taken: Iterable[Sample] = (), avoid: Collection[str] = ()) -> None:
         self._seed = seed
+        self._avoid = frozenset(avoid)
         self._seen = {_view(sample) for sample in taken}
 
     def entries(self, candidates: Corpus, queries: Corpus, split: str, budget: SplitBudget) -> list[Entry]:
@@ -140,9 +148,9 @@ class _Draw:
                 drawn.append(Entry(sample, role, split))
         return drawn
 
-    def _priority(self, sample: Sample) -> str:
+    def _priority(self, sample: Sample) -> tuple[bool, str]:
         """A sample keeps its place in the order when the corpus grows, so most labels are reused then."""
-        return hashlib.sha256(f"{self._seed}:{sample.hash}".encode()).hexdigest()
+        return sample.hash in self._avoid, hashlib.sha256(f"{self._seed}:{sample.hash}".encode()).hexdigest()
 
 
 def _view(sample: Sample) -> str:

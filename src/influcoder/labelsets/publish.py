@@ -38,8 +38,7 @@ def publish(store: ObjectStore, label_set: LabelSet, docs: Mapping[str, bytes]) 
     folder = _folder(label_set.id)
     if not store.exists(f"{folder}/manifest.json"):
         files = dict(_write(store, folder, label_set))
-        for path, page in docs.items():
-            store.put(f"{folder}/data_docs/{path}", page, _content_type(path))
+        keep_docs(store, folder, docs)
         manifest = Manifest(
             identity=label_set.identity,
             decoder_uri=label_set.decoder_uri,
@@ -145,12 +144,23 @@ def _named(store: ObjectStore, pointer: bytes | None) -> str | None:
         ) from error
 
 
-def docs_links(store: ObjectStore, label_set_id: str) -> dict[str, str]:
+def keep_docs(store: ObjectStore, folder: str, docs: Mapping[str, bytes]) -> None:
+    """Write the Data Docs of a validation below a folder."""
+    for path, page in docs.items():
+        store.put(f"{folder}/data_docs/{path}", page, _content_type(path))
+
+
+def docs_links(store: ObjectStore, label_set_id: str, refused: bool = False) -> dict[str, str]:
     """Signed URLs of the Data Docs of each validated table; their index is no page to link, since a signature opens
     one object alone."""
-    folder = f"{_folder(label_set_id)}/data_docs/validations/"
+    folder = f"{refused_folder(label_set_id) if refused else _folder(label_set_id)}/data_docs/validations/"
     pages = [key for key in store.keys(folder) if key.endswith(".html")]
     return {f"Data Docs, {key.removeprefix(folder).split('/')[0]}": store.link(key) for key in pages}
+
+
+def refused_folder(label_set_id: str) -> str:
+    """Where the Data Docs of a label set are kept that was not published."""
+    return f"refused/{label_set_id}"
 
 
 def _folder(label_set_id: str) -> str:

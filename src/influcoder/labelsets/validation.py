@@ -45,6 +45,18 @@ class Validation:
         """Whether every expectation holds."""
         return not self.failures
 
+    def enforce(self, label_set_id: str) -> None:
+        """Refuse the label set where an expectation does not hold.
+
+        Raises:
+            ValidationFailedError: the message names each that does not.
+        """
+        if not self.success:
+            raise ValidationFailedError(
+                f"label set {label_set_id} is not published: {'; '.join(self.failures)}.",
+                f"{_remedy(self.failures)}, or set labels.strict = false to publish it all the same.",
+            )
+
     def page(self, table: str) -> str:
         """Relative path of the result page of one table."""
         return next(path for path in self.docs if path.startswith(f"validations/{table}/"))
@@ -67,11 +79,8 @@ def validate(label_set: LabelSet, strict: bool = True, max_cut: float = 1.0) -> 
             "rows": (rows_table(label_set), _rows_suite()),
         }
     )
-    if strict and not validation.success:
-        raise ValidationFailedError(
-            f"label set {label_set.id} is not published: {'; '.join(validation.failures)}.",
-            f"{_remedy(validation.failures)}, or set labels.strict = false to publish it all the same.",
-        )
+    if strict:
+        validation.enforce(label_set.id)
     return validation
 
 

@@ -1,0 +1,142 @@
+"""What an encoder is worth after the world has moved: the champion as it is, from scratch, and continued.
+
+Example: python bench/encoder_continual.py --added docs:sklearn,torch
+"""
+
+import argparse
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from common import table
+from encoder import DECODER, DOCUMENTS
+from encoder_moves import Move, moves
+from encoder_setting import Block, Setting
+from encoder_tuned import labels
+from lds_setting import bench_folder, key
+
+from influcoder.agreement import per_query_spearman
+from influcoder.encoder import Encoder, distil
+from influcoder.encoder.closed_form import Lessons, solve
+from influcoder.settings import EncoderSettings
+
+WINDOW = 128
+HEAD = ("", "", "new labels", "seconds of training", "ρ on the labels before", "ρ on the new labels")
+Rows = tuple[np.ndarray, np.ndarray]
+
+
+def main() -> None:
+    """Train, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--corpus", default="docs:numpy,scipy,pandas", help="what the champion was distilled on")
+    parser.add_argument("--added", default="docs:sklearn,torch", help="what comes to it, and moves the decoder")
+    options = parser.parse_args()
+    rows = []
+    for move in moves(options.corpus, options.added, DOCUMENTS, WINDOW, DECODER):
+        rows += [[move.name, *row] for row in (*_closed(move), *_tuned(move))]
+    about = (
+        f"Champions are distilled from 100 × 200 training samples of `{options.corpus}` under `{DECODER}`. Then the "
+        f"decoder moves (20 steps of full fine-tuning on `{options.added}`), or the data does (`{options.added}` under "
+        "the same decoder). Labels: 300 new ones, or a quarter of them, in the order of the draw; each costs the exact "
+        "labelling of a sample. Mean per-query ρ on 60 × 90 report samples, before and after; one seed."
+    )
+    table(HEAD, rows, "encoder_continual", about)
+
+
+def _closed(move: Move) -> list[list[str]]:
+    old, new = move.before.blocks["train"], move.after.blocks["train"]
+    few, everything = move.quarter(), (new.queries, new.candidates)
+    before = [(move.before, (old.queries, old.candidates))]
+    choices = {
+        ("closed form: the champion as it is", 0): before,
+        ("closed form: from scratch", len(np.concatenate(few))): [(move.after, few)],
+        ("closed form: from scratch ", len(np.concatenate(everything))): [(move.after, everything)],
+    }
+    if move.same_decoder:
+        choices["closed form: with the labels before", len(np.concatenate(few))] = [(move.after, few), *before]
+        choices["closed form: with the labels before ", len(np.concatenate(everything))] = [
+            (move.after, everything),
+            *before,
+        ]
+    rows = []
+    for (name, count), parts in choices.items():
+        start = time.perf_counter()
+        model, _ = solve(_lessons(parts), move.decoder, WINDOW, 0)
+        seconds = time.perf_counter() - start
+        encoder = Encoder.of(model)
+        rows.append([name.strip(), str(count), f"{seconds:.1f}" if count else "–", *_judged(encoder, move)])
+    return rows
+
+
+def _lessons(parts: Sequence[tuple[Setting, Rows]]) -> Lessons:
+    samples, features, roles = [], [], []
+    for setting, rows in parts:
+        for role, places in zip(("query", "candidate"), rows, strict=True):
+            samples += [setting.samples[place] for place in places]
+            features.append(setting.own[places].astype(np.float32))
+            roles += [role] * len(places)
+    vectors = np.concatenate(features)
+    gram = vectors @ vectors.T
+    np.fill_diagonal(gram, np.nan)
+    return Lessons(samples, gram, *(np.flatnonzero([r == role for r in roles]) for role in ("query", "candidate")))
+
+
+def _tuned(move: Move) -> list[list[str]]:
+    start = Encoder(EncoderSettings().base, WINDOW)
+    champion, _ = _trained("champion", move.before, move.before.blocks["train"], start)
+    new = move.after.blocks["train"]
+    few = Block(*move.quarter())
+    rows = [["fine-tuned: the champion as it is", "0", "–", *_judged(champion, move)]]
+    for name, block, source in (
+        ("from scratch", few, None),
+        ("from scratch", new, None),
+        ("from the champion", few, champion),
+        ("from the champion", new, champion),
+    ):
+        start = Encoder(EncoderSettings().base, WINDOW) if source is None else _copy(source)
+        encoder, seconds = _trained(name, move.after, block, start)
+        count = len(block.queries) + len(block.candidates)
+        rows.append([f"fine-tuned: {name}", str(count), f"{seconds:.0f}", *_judged(encoder, move)])
+    return rows
+
+
+def _trained(name: str, setting: Setting, block: Block, start: Encoder) -> tuple[Encoder, float]:
+    """An encoder that was fine-tuned on some labels, and for how long; what was trained before is read."""
+    settings = EncoderSettings(recipe="fine-tune", max_tokens=WINDOW)
+    facts = (
+        name,
+        setting.teacher,
+        [[setting.hashes[row] for row in rows] for rows in (block.queries, block.candidates)],
+    )
+    folder = bench_folder() / "encoders" / "continual" / key(*facts, settings.model_dump(exclude={"depths"}))
+    if not folder.is_dir():
+        part = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        blocks = {**setting.blocks, "train": block}
+        begun = time.perf_counter()
+        found = distil(start, labels(replace(setting, blocks=blocks)), settings)
+        (part / "seconds").write_text(f"{time.perf_counter() - begun}")
+        found.encoder.save(part / "encoder")
+        part.rename(folder)
+    return Encoder(str(folder / "encoder"), WINDOW), float((folder / "seconds").read_text())
+
+
+def _copy(encoder: Encoder) -> Encoder:
+    return Encoder(encoder.uri, WINDOW)
+
+
+def _judged(encoder: Encoder, move: Move) -> list[str]:
+    cells = []
+    for setting in (move.before, move.after):
+        block = setting.blocks["report"]
+        queries, candidates = ([setting.samples[row] for row in rows] for rows in (block.queries, block.candidates))
+        found = per_query_spearman(encoder.scores(queries, candidates), setting.labels("report"))
+        cells.append(f"{np.nanmean(found):.3f}")
+    return cells
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What hidden states of the decoder add to a closed form, in ρ and in milliseconds.
+
+Example: python bench/encoder_options.py --data ../shared/data
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from common import interleaved, table
+from encoder import BUDGET, DECODER, DOCUMENTS
+from encoder_moves import Move, moves
+from encoder_setting import Setting, instructions
+
+from influcoder.agreement import per_query_spearman
+from influcoder.decoder import load_decoder
+from influcoder.encoder import Encoder
+from influcoder.encoder.closed_form import Lessons, solve
+
+OPTIONS = {"text alone": (), "states at 0.2": (0.2,), "states at 0.2 and 0.6": (0.2, 0.6)}
+TIMED = 64
+
+
+def main() -> None:
+    """Solve, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of queries and pool")
+    parser.add_argument("--corpus", default="docs:numpy,scipy,pandas")
+    parser.add_argument("--added", default="docs:sklearn,torch", help="what the decoder is fine-tuned on when it moves")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    move = moves(options.corpus, options.added, DOCUMENTS, 128, DECODER)[0]
+    settings = {"documentation": (move.before, 128)}
+    if (options.data / "queries_bbh.jsonl").is_file():
+        settings = {"mixed pool": (instructions(options.data, BUDGET, 192, DECODER), 192), **settings}
+    decoder = load_decoder(DECODER)
+    found = {
+        (name, place): solved(setting, decoder, limit, depths)
+        for name, depths in OPTIONS.items()
+        for place, (setting, limit) in settings.items()
+    }
+    views = [(sample.context, sample.target) for sample in move.before.samples[:TIMED]]
+    timed = [found[name, "documentation"] for name in OPTIONS]
+    seconds = interleaved([lambda encoder=encoder: encoder.embed(views) for encoder in timed], options.rounds)
+    rows = []
+    for name, encoder, each in zip(OPTIONS, timed, seconds, strict=True):
+        milliseconds = [1000 * value / TIMED for value in each]
+        figures = [rho(found[name, place], setting) for place, (setting, _) in settings.items()]
+        time = f"{np.median(milliseconds):.1f} ({min(milliseconds):.1f} to {max(milliseconds):.1f})"
+        rows.append([name, *figures, moved(encoder, move), time])
+    about = (
+        f"Closed forms from the training labels of `encoder.md` and `encoder_documentation.md`, decoder `{DECODER}`: "
+        "mean per-query ρ on the report samples. After a move: the same encoder of documentation, with the hidden "
+        f"states of a decoder that was fine-tuned for 20 steps on `{options.added}`, against that decoder's labels. "
+        f"Milliseconds a sample of documentation (at most 128 tokens), {options.rounds} rounds in turns: median (least "
+        "to most)."
+    )
+    table(["inputs", *settings, "documentation after a move", "milliseconds a sample"], rows, "encoder_options", about)
+
+
+def solved(setting: Setting, decoder, max_tokens: int, depths: Sequence[float]) -> Encoder:
+    """The product's closed form."""
+    block = setting.blocks["train"]
+    places = np.concatenate([block.queries, block.candidates])
+    features = setting.own[places].astype(np.float32)
+    gram = features @ features.T
+    np.fill_diagonal(gram, np.nan)
+    roles = np.arange(len(block.queries)), np.arange(len(block.queries), len(places))
+    model, _ = solve(
+        Lessons([setting.samples[place] for place in places], gram, *roles), decoder, max_tokens, 0, depths
+    )
+    return Encoder.of(model, decoder)
+
+
+def rho(encoder: Encoder, setting: Setting) -> str:
+    """Agreement on the report samples."""
+    block = setting.blocks["report"]
+    queries, candidates = ([setting.samples[row] for row in rows] for rows in (block.queries, block.candidates))
+    found = per_query_spearman(encoder.scores(queries, candidates), setting.labels("report"))
+    return f"{np.nanmean(found):.3f}"
+
+
+def moved(encoder: Encoder, move: Move) -> str:
+    """Agreement with the moved decoder, whose states are the encoder's input now."""
+    return rho(Encoder.of(encoder.model[0], move.decoder), move.after)
+
+
+if __name__ == "__main__":
+    main()

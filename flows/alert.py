@@ -1,0 +1,52 @@
+"""Alerts: one call for flows that have something to tell, and the flow that delivers what is still in the outbox."""
+
+import logging
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from influcoder.errors import AlertError
+from influcoder.settings import Settings, load_settings
+from influcoder.store import ObjectStore
+from monitoring.alerts.alert import Alert
+from monitoring.alerts.channels import channels_for
+from monitoring.alerts.deliver import deliver
+from monitoring.alerts.outbox import Outbox
+
+log = logging.getLogger("influcoder.alerts")
+
+
+def notify(settings: Settings, store: ObjectStore, alert: Alert) -> None:
+    """Tell people; whatever comes of it, nothing is raised and the flow goes on.
+
+    The alert is written into the outbox, then delivered for as long as `alerts.patience_seconds` allow. What is not
+    delivered by then, the deployment `alert` delivers. The same occurrence is told once, however often it is notified.
+
+    Args:
+        settings: `settings.alerts` names the channels.
+        store: holds the outbox.
+        alert: what to tell, see `monitoring.alerts.compose`; a link to the flow run is added.
+    """
+    try:
+        linked = alert.with_links({"Prefect run": flow_run.ui_url}) if flow_run.ui_url else alert
+        Outbox(store).post(linked, channels_for(alert.kind, settings.alerts))
+        log.warning("alert %s: %s", alert.id, alert.title)
+        deliver(settings.alerts, store, patience=settings.alerts.patience_seconds)
+    except Exception as error:
+        # A check whose verdict nobody hears is worth more than no check.
+        log.error("alert %s was not written into the outbox (%s): %s", alert.id, alert.title, error)
+
+
+@flow(name="alert", log_prints=True)
+def alert() -> int:
+    """Deliver what waits in the outbox; how many messages arrived.
+
+    Raises:
+        AlertError: alerts were given up, which must not pass unseen.
+    """
+    settings = load_settings()
+    done = deliver(settings.alerts, ObjectStore(settings.store))
+    if done.given_up:
+        names = ", ".join(f"{len(ids)} on {channel}" for channel, ids in done.given_up.items())
+        raise AlertError(f"alerts were given up: {names}.", "Run: influcoder alerts list, influcoder alerts test")
+    return sum(map(len, done.delivered.values()))

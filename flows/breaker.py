@@ -1,0 +1,71 @@
+"""Open the breaker where it is due; close it for a person."""
+
+from pydantic import JsonValue
+
+from flows.alert import notify
+from flows.steps import actor, step
+from influcoder.champions import Champions
+from influcoder.errors import RegistryError, SettingsError
+from influcoder.journal import Action, Entry, Event
+from influcoder.registry import CHAMPION, Registry
+from influcoder.settings import Settings, load_settings
+from influcoder.store import ObjectStore
+from monitoring.alerts.compose import breaker
+from monitoring.breaker import DEGRADED, RESTORED, TRUST, failures, is_due, opened
+
+
+@step("look at the breaker")
+def guard(settings: Settings, store: ObjectStore, registry: Registry) -> bool:
+    """Open the breaker after too many failures in a row, and mark the champion; whether it is open."""
+    champions = Champions(store, registry)
+    found = champions.state().entries
+    if is_due(found, settings.retraining.failures):
+        row = failures(found)
+        versions = ", ".join(entry.version for entry in row)
+        reason = f"{len(row)} challengers in a row failed the gate (versions {versions})"
+        checks = [entry.evidence["retraining"] for entry in row]
+        event = _event(registry, Action.BREAKER_OPENED, actor(), reason, checks=checks)
+        found = (*found, champions.note(event))
+    entry = opened(found)
+    if entry is not None:
+        todo = "When the cause is mended: `influcoder breaker reset --reason TEXT`"
+        what = f"{entry.reason[:1].upper()}{entry.reason[1:]}. Version {entry.version} goes on answering, marked."
+        # The same occurrence is told once, so a run that was killed before it told is made up for.
+        subject, occurrence = f"model {registry.model}", f"journal entry {entry.number}"
+        notify(settings, store, breaker(subject, occurrence, what, {}, [todo]))
+        mark(registry, DEGRADED)
+    return entry is not None
+
+
+def close(who: str, reason: str) -> Entry:
+    """Close the breaker.
+
+    Raises:
+        RegistryError: it is not open.
+        SettingsError: no reason is given.
+    """
+    if not reason.strip():
+        raise SettingsError("the breaker is closed for a reason.", "Give it: --reason TEXT")
+    settings = load_settings()
+    registry = Registry(settings.mlflow)
+    champions = Champions(ObjectStore(settings.store), registry)
+    if opened(champions.state().entries) is None:
+        raise RegistryError("the breaker is not open.", "See: influcoder status")
+    entry = champions.note(_event(registry, Action.BREAKER_CLOSED, who, reason))
+    for version in registry.versions():
+        if version.tags.get(TRUST) == DEGRADED:
+            registry.tag(version, {TRUST: RESTORED})
+    return entry
+
+
+def mark(registry: Registry, trust: str) -> None:
+    """Say in MLflow whether the champion's scores may be trusted."""
+    champion = registry.find(CHAMPION)
+    if champion and champion.tags.get(TRUST) != trust:
+        registry.tag(champion, {TRUST: trust})
+
+
+def _event(registry: Registry, action: Action, who: str, reason: str, **evidence: JsonValue) -> Event:
+    champion = registry.find(CHAMPION)
+    version = champion.version if champion else "none"
+    return Event(action=action, version=version, prior=version, actor=who, reason=reason, evidence=evidence)

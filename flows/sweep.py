@@ -1,0 +1,73 @@
+"""What events may have lost: decisions that nobody answered, work that was killed, versions that were approved."""
+
+from prefect import flow
+
+from flows.breaker import guard
+from flows.promote import outcome_of, promote
+from flows.retrain import retrain
+from flows.steps import step
+from influcoder.errors import InflucoderError, IntegrityError
+from influcoder.registry import Registry
+from influcoder.settings import load_settings
+from influcoder.store import ObjectStore
+from monitoring.check import Check, load_check
+from monitoring.decision import Verdict
+from monitoring.promotion import APPROVAL, WAITS, Promotion, waiting
+from monitoring.retraining import Case, Phase, retrainings
+
+
+@flow(name="sweep", log_prints=True)
+def sweep() -> dict[str, str]:
+    """Bring the loop to rest; what stands about each decision that was open."""
+    settings = load_settings()
+    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    failed: list[InflucoderError] = []
+    for offer in spoken(store, registry):
+        try:
+            promote(offer.version, offer.offered, offer.decoder, offer.corpus, offer.given, offer.retraining)
+        except InflucoderError as error:
+            failed.append(error)
+    close_waiting(store, registry)
+    guard(settings, store, registry)
+    decisions = unanswered(store)
+    for decision in decisions:
+        try:
+            retrain(decision.id)
+        except InflucoderError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    records = {decision.id: Case(store, decision.id).record for decision in decisions}
+    return {found: f"{record.phase}: {record.reason}" for found, record in records.items() if record}
+
+
+@step("look for what a person said")
+def spoken(store: ObjectStore, registry: Registry) -> list[Promotion]:
+    """Versions that waited for approval and have an answer."""
+    found = waiting(store, registry.model)
+    return [offer for offer in found if registry.version(offer.version).tags.get(APPROVAL, WAITS) != WAITS]
+
+
+@step("close what waited")
+def close_waiting(store: ObjectStore, registry: Registry) -> None:
+    """Note in the record of a retraining what a person made of its version."""
+    for found, record in retrainings(store).items():
+        if record.phase is Phase.WAITING:
+            Case(store, found).close(*outcome_of(store, registry, record.version))
+
+
+@step("look for decisions that nobody answered")
+def unanswered(store: ObjectStore) -> list[Check]:
+    """Open drift decisions: first what was begun, then the newest; a record that is damaged is left to a person."""
+    records = retrainings(store)
+    ids = {key.split("/")[1] for key in store.keys("checks/") if key.endswith("/check.json")}
+    done = {found for found, record in records.items() if record.phase.is_final or record.phase is Phase.WAITING}
+    found = []
+    for check_id in ids - done:
+        try:
+            found.append(load_check(store, check_id))
+        except IntegrityError as error:
+            print(error)
+    begun = {check_id for check_id, record in records.items() if record.runs}
+    drifts = [check for check in found if check.verdict is Verdict.DRIFT]
+    return sorted(drifts, key=lambda check: (check.id in begun, check.created, check.id), reverse=True)

@@ -1,0 +1,51 @@
+"""The decoder in use → is it another one? → a decoder version in the store → is the champion valid for it?"""
+
+from prefect import flow
+
+from flows.check import check
+from flows.steps import show, step
+from influcoder.decoder import load_decoder
+from influcoder.provenance import now
+from influcoder.registry import CHAMPION, Registry
+from influcoder.settings import load_settings
+from influcoder.sources import stamp_of
+from influcoder.store import ObjectStore
+from monitoring.check import checks
+from monitoring.decoders import Sight, is_answered, record, sight_of
+
+
+@flow(name="watch", log_prints=True)
+def watch(decoder: str | None = None) -> str | None:
+    """Look at the decoder in use, and check the champion at once where its content is new to it; the check's id.
+
+    Args:
+        decoder: where it is, see `load_decoder`; from the settings unless given.
+    """
+    settings = load_settings(decoder=decoder)
+    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    sight, stamp = sight_of(store, settings.decoder), stamp_of(settings.decoder)
+    champion = registry.find(CHAMPION)
+    known = sight.value.fingerprint if sight.value and sight.value.stamp == stamp else None
+    fingerprint = known or look(store, settings.decoder)
+    answered = is_answered(champion, fingerprint, checks(store))
+    check_id = None if answered else check(decoder=settings.decoder)
+    if known is None:
+        # Last, so that a run that was killed before looks again.
+        sight.write(Sight(uri=settings.decoder, stamp=stamp, fingerprint=fingerprint, seen=now()))
+    said = answered or f"check {check_id} says what the champion is worth under it"
+    print(f"decoder {fingerprint[:12]} at {settings.decoder}: {said}")
+    for version in registry.versions():
+        if version.tags.get("decoder.fingerprint") == fingerprint and CHAMPION not in version.aliases:
+            print(f"version {version.version} was distilled for this decoder")
+    return check_id
+
+
+@step("fingerprint")
+def look(store: ObjectStore, uri: str) -> str:
+    """Read the decoder, and note it as a version."""
+    fingerprint = load_decoder(uri).fingerprint
+    version, is_new = record(store, fingerprint, uri)
+    words = "is new" if is_new else f"was first seen at {version.first_seen}"
+    rows = [{"address": address, "first seen": seen} for address, seen in version.uris.items()]
+    show("decoder", f"# Decoder `{fingerprint[:16]}` {words}", rows, {})
+    return fingerprint

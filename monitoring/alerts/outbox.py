@@ -1,0 +1,134 @@
+"""The outbox in the store: an alert is written before it is delivered, and each delivery is written down.
+
+`alerts/outbox/<alert>/alert.json` is created once, `alerts/outbox/<alert>/to/<channel>.json` once the alert has reached
+the channel or was given up. `alerts/waiting/<channel>/<alert>` stands from before the first until after the second, so
+that what waits is found without a look at all that was ever raised.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.store import ObjectStore
+from monitoring.alerts.alert import Alert, Posted
+
+_FOLDER = "alerts/outbox/"
+_ALERT = "alert"
+_TO = "to/"
+_WAITING = "alerts/waiting/"
+
+
+class Outcome(StrEnum):
+    """How the way of an alert to a channel ended."""
+
+    DELIVERED = "delivered"
+    GIVEN_UP = "given up"
+
+
+class Delivery(BaseModel):
+    """The end of an alert's way to a channel.
+
+    Args:
+        alert: id of the alert.
+        channel: name of the channel.
+        outcome: how it ended.
+        message: id of the message that carried it; empty where it was given up.
+        attempts: how often it was tried.
+        error: what the channel said last, without secrets; empty where it took the message.
+        at: UTC time, ISO 8601.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    alert: str
+    channel: str
+    outcome: Outcome
+    message: str = ""
+    attempts: int
+    error: str = ""
+    at: str
+
+
+class Outbox:
+    """Every alert that was raised, and how far it got.
+
+    Args:
+        store: holds all of it; each method raises StoreError where it does not answer.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def post(self, alert: Alert, channels: Sequence[str]) -> bool:
+        """Write an alert down; whether it is a new one.
+
+        Args:
+            alert: what was raised.
+            channels: names of the channels that it has to reach.
+        """
+        if self.has(alert.id):
+            return False
+        for channel in channels:
+            self._store.put(_waiting(channel, alert.id), b"")
+        posted = Posted(alert=alert, channels=tuple(channels))
+        try:
+            self._store.create(_key(alert.id, _ALERT), posted.model_dump_json(indent=1).encode())
+        except AlreadyExistsError:
+            return False
+        return True
+
+    def has(self, alert: str) -> bool:
+        """Whether an alert is in the outbox; one that was killed while it was written is not."""
+        return self._store.exists(_key(alert, _ALERT))
+
+    def waiting(self, channel: str) -> list[str]:
+        """Ids of alerts that may not have reached a channel yet."""
+        return [key.rpartition("/")[2] for key in self._store.keys(_waiting(channel, ""))]
+
+    def ids(self) -> list[str]:
+        """Ids of all alerts."""
+        keys = self._store.keys(_FOLDER)
+        return [key.removeprefix(_FOLDER).partition("/")[0] for key in keys if key.endswith(f"/{_ALERT}.json")]
+
+    def read(self, alert: str) -> Posted:
+        """An alert by its id.
+
+        Raises:
+            IntegrityError: there is none, or it is not what its id stands for.
+        """
+        key = _key(alert, _ALERT)
+        try:
+            posted = Posted.model_validate_json(self._store.get(key))
+        except ValidationError as error:
+            raise IntegrityError(f"{self._store.uri(key)} is no alert.", "Delete it.") from error
+        if posted.id != alert:
+            raise IntegrityError(f"{self._store.uri(key)} was changed after it was written.", "Delete it.")
+        return posted
+
+    def settle(self, delivery: Delivery) -> None:
+        """Write down how an alert's way to a channel ended; the first record stands."""
+        key = _key(delivery.alert, _TO + delivery.channel)
+        try:
+            self._store.create(key, delivery.model_dump_json(indent=1).encode())
+        except AlreadyExistsError:
+            pass
+        self.clear(delivery.alert, delivery.channel)
+
+    def clear(self, alert: str, channel: str) -> None:
+        """Forget that an alert waits for a channel, once that is written down."""
+        self._store.delete(_waiting(channel, alert))
+
+    def delivery(self, alert: str, channel: str) -> Delivery | None:
+        """How an alert's way to a channel ended, None where it is still on it."""
+        data, _ = self._store.read_if_there(_key(alert, _TO + channel))
+        return Delivery.model_validate_json(data) if data else None
+
+
+def _key(alert: str, name: str) -> str:
+    return f"{_FOLDER}{alert}/{name}.json"
+
+
+def _waiting(channel: str, alert: str) -> str:
+    return f"{_WAITING}{channel}/{alert}"

@@ -1,0 +1,69 @@
+"""How the outbox stands: what waits, what failed, what was given up."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from influcoder.alerting import AlertSettings
+from influcoder.errors import InflucoderError
+from influcoder.store import ObjectStore
+from monitoring.alerts.alert import Posted
+from monitoring.alerts.channels import examine
+from monitoring.alerts.lane import Lanes
+from monitoring.alerts.outbox import Delivery, Outbox, Outcome
+
+
+@dataclass(frozen=True)
+class Way:
+    """An alert and how far it got.
+
+    Args:
+        posted: the alert.
+        deliveries: what came of it, by channel; None where it still waits.
+    """
+
+    posted: Posted
+    deliveries: dict[str, Delivery | None]
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Channels that it has not reached yet."""
+        return tuple(name for name, delivery in self.deliveries.items() if delivery is None)
+
+    @property
+    def lost_on(self) -> tuple[str, ...]:
+        """Channels that it was given up on."""
+        return tuple(n for n, d in self.deliveries.items() if d is not None and d.outcome is Outcome.GIVEN_UP)
+
+
+def ways(store: ObjectStore) -> list[Way]:
+    """Every alert, oldest first.
+
+    Raises:
+        IntegrityError: a record is damaged.
+    """
+    outbox = Outbox(store)
+    found = [outbox.read(alert) for alert in outbox.ids()]
+    listed = [Way(p, {name: outbox.delivery(p.id, name) for name in p.channels}) for p in found]
+    return sorted(listed, key=lambda way: (way.posted.alert.created, way.posted.id))
+
+
+def problems(settings: AlertSettings, store: ObjectStore, listed: list[Way], now: datetime) -> Iterator[str]:
+    """What is wrong with alerting, one sentence each; secrets are in none."""
+    lanes = Lanes(store)
+    names = {channel.name for channel in settings.channels}
+    for channel in settings.channels:
+        try:
+            examine(channel)
+            lane, _ = lanes.read(channel.name)
+        except InflucoderError as error:
+            yield str(error)
+            continue
+        if lane.failures:
+            yield f"alerts do not reach channel {channel.name} ({lane.failures} failures): {lane.error}"
+    for name in dict.fromkeys(name for way in listed for name in way.waits_for if name not in names):
+        yield f"alerts wait for channel {name}, which the settings do not name. Add it again under that name"
+    # A channel that works again does not make what it missed heard; it is shown for a week.
+    lost = [w for w in listed if w.lost_on and (now - datetime.fromisoformat(w.posted.alert.created)).days < 7]
+    if lost:
+        yield f"{len(lost)} alerts were given up. Run: influcoder alerts list"

@@ -1,0 +1,82 @@
+"""An encoder version held against spot labels, as often as labels come in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from influcoder.agreement import Agreement, agreement
+from influcoder.encoder import Encoder
+from influcoder.labelsets import Block, LabelSet
+from influcoder.opened import open_encoder
+from influcoder.registry import EncoderVersion, Evidence, Registry
+from influcoder.settings import DriftSettings, Settings
+from monitoring.course import Course, Look
+from monitoring.decision import Judgement, judge_drift
+from monitoring.pairs import matrices
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What spot labels say of an encoder.
+
+    Args:
+        block: the labelled pairs.
+        scores: the encoder's, same shape as the labels.
+        found: its agreement with them.
+    """
+
+    block: Block
+    scores: np.ndarray
+    found: Agreement
+
+    @property
+    def hashes(self) -> tuple[list[str], list[str]]:
+        """Content hashes of queries and candidates."""
+        return [s.hash for s in self.block.queries], [s.hash for s in self.block.candidates]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A version, loaded once, and what was measured of it when it was made.
+
+    Args:
+        encoder: the encoder.
+        evidence: what was measured when the version was made.
+        settings: margin and levels.
+    """
+
+    encoder: Encoder
+    evidence: Evidence
+    settings: DriftSettings
+
+    @staticmethod
+    def of(settings: Settings, registry: Registry, version: EncoderVersion, folder: Path) -> "Examination":
+        """Fetch a version into a folder."""
+        encoder = open_encoder(registry, version, folder, settings)
+        return Examination(encoder, registry.evidence(version), settings.drift)
+
+    @cached_property
+    def promoted(self) -> Look:
+        """Agreement on the report split when the version was made."""
+        return Look.of(agreement(*matrices(self.evidence.frame())))
+
+    def measure(self, spot: LabelSet) -> Measured:
+        """Hold the encoder against spot labels."""
+        block = spot.evidence("report")
+        scores = self.encoder.scores(block.queries, block.candidates)
+        return Measured(block, scores, agreement(scores, block.labels))
+
+    def is_clear(self, spot: LabelSet, before: Sequence[Look]) -> bool:
+        """Whether more labels of the same draw would change little, given the earlier looks."""
+        least = self.settings.min_queries
+        looks = [look for look in (*before, Look.of(self.measure(spot).found)) if look.usable(least)]
+        if not looks or not self.promoted.usable(least):
+            return False
+        return Course.of(self.promoted, looks, self.settings).clear
+
+    def judge(self, found: Agreement, before: Sequence[Look], created: str) -> Judgement:
+        """The decision about the version, from this agreement and the earlier looks."""
+        return judge_drift(self.promoted, [*before, Look.of(found, created)], self.settings)

@@ -1,0 +1,98 @@
+"""What came of offering an encoder version to the gate: one record a version, moved by compare-and-swap."""
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from influcoder.provenance import now
+from influcoder.store import ObjectStore
+from monitoring.gate import GateResult
+from monitoring.retraining import Phase
+from monitoring.slot import Slot
+
+# The tag of a version in MLflow that a person sets, and what it may say.
+APPROVAL, APPROVED, REJECTED, WAITS = "approval", "approved", "rejected", "waiting"
+
+
+class Stage(StrEnum):
+    """Where an offered version stands."""
+
+    MEASURING = "measuring"
+    HELD = "held"
+    WAITING = "waiting for approval"
+    REJECTED = "rejected"
+    PROMOTED = "promoted"
+
+
+class Promotion(BaseModel):
+    """An offered version.
+
+    Args:
+        version: the encoder version.
+        stage: where it stands.
+        reason: why, a sentence.
+        offered: why it was offered.
+        retraining: the decision that it answers; empty where a person offered it.
+        decoder: where the decoder that it is measured under is loaded from; None for the one in use.
+        corpus: what the samples are drawn from; None for the one in use.
+        given: id of spot labels that were given; None where fresh ones are bought.
+        seed: of the draw of fresh samples; kept for as long as the evidence counts, so that a run that was killed
+            buys no other labels, and nobody offers a version again and again until chance lets it pass.
+        drawn: when the seed was, UTC, ISO 8601.
+        spot: id of the labels that it was measured on.
+        gate: what the gate said.
+        digests: what identified the version when it was measured.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    stage: Stage = Stage.MEASURING
+    reason: str = ""
+    offered: str = ""
+    retraining: str = ""
+    decoder: str | None = None
+    corpus: str | None = None
+    given: str | None = None
+    seed: int
+    drawn: str
+    spot: str = ""
+    gate: GateResult | None = None
+    digests: dict[str, str] = {}
+
+    def is_fresh(self, hours: float) -> bool:
+        """Whether what was measured still counts."""
+        return datetime.now(UTC) - datetime.fromisoformat(self.drawn) < timedelta(hours=hours)
+
+    def ending(self) -> tuple[Phase, str, bool]:
+        """Phase, reason and success of the retraining that it is of."""
+        phase = {Stage.WAITING: Phase.WAITING, Stage.MEASURING: Phase.RUNNING}.get(self.stage, Phase.ANSWERED)
+        return phase, f"version {self.version}: {self.reason or self.stage}", self.stage is Stage.PROMOTED
+
+
+def slot_of(store: ObjectStore, model: str, version: str) -> Slot[Promotion]:
+    """The record of a version."""
+    return Slot(store, f"{_folder(model)}{version}.json", Promotion)
+
+
+def begin(slot: Slot[Promotion], hours: float, version: str, **offer: str | None) -> Promotion:
+    """Note an offer before anything is bought for it; one that was begun lately goes on with the same samples."""
+    before = slot.value
+    draw = {"seed": secrets.randbits(32), "drawn": now()}
+    if before and before.is_fresh(hours):
+        draw = {"seed": before.seed, "drawn": before.drawn}
+    # A person may have approved of what was measured before: the files must still be those.
+    known = before.digests if before else {}
+    return slot.write(Promotion.model_validate({"version": version, "digests": known, **draw, **offer}))
+
+
+def waiting(store: ObjectStore, model: str) -> list[Promotion]:
+    """The versions that wait for a person."""
+    found = [Slot(store, key, Promotion).value for key in store.keys(_folder(model))]
+    return [offer for offer in found if offer and offer.stage is Stage.WAITING]
+
+
+def _folder(model: str) -> str:
+    return f"promotions/{model}/"

@@ -1,0 +1,60 @@
+"""Every check with its evidence and what it spent."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from influcoder.cli.terminal import console
+
+if TYPE_CHECKING:
+    from monitoring.check import Check
+
+WORDS = ("created", "verdict", "stopped")
+COLUMNS = ("created", "encoder", "verdict", "ρ", "change", "e-value")
+SPENT = ("labelled", "cached", "seconds", "cost", "stopped")
+
+
+def checks() -> None:
+    """Every check: verdict, agreement, evidence of a fall, and what was spent on its labels and why no more.
+
+    Example: `influcoder checks`
+    """
+    from influcoder.settings import load_settings
+    from influcoder.store import ObjectStore
+    from monitoring.check import checks as every
+
+    console.print(table(every(ObjectStore(load_settings().store))))
+
+
+def table(found: Sequence["Check"]) -> Table:
+    """The checks as a table, oldest first."""
+    grid = Table(title=f"Checks ({total(found)})", title_justify="left")
+    for name in (*COLUMNS, *SPENT):
+        grid.add_column(name, justify="left" if name in WORDS else "right", overflow="fold")
+    for check in found:
+        said = check.judgement
+        evidence = "" if said.e_value is None else f"{said.e_value:.3g}"
+        rho = check.figures["rho"]["value"]
+        grid.add_row(
+            *(check.created, check.encoder_version, str(check.verdict)),
+            *(f"{rho:.3f}", f"{said.change:+.3f}", evidence),
+            *_spent(check),
+        )
+    return grid
+
+
+def total(found: Sequence["Check"]) -> str:
+    """What was spent on labels in all."""
+    spent = [check.spent for check in found if check.spent is not None]
+    costs = [ledger.cost for ledger in spent if ledger.cost is not None]
+    labelled, seconds = sum(ledger.labelled for ledger in spent), sum(ledger.seconds for ledger in spent)
+    return f"{labelled} samples labelled in {seconds:.0f} s" + (f", cost {sum(costs):.2f}" if costs else "")
+
+
+def _spent(check: "Check") -> tuple[str, ...]:
+    if check.spent is None:
+        return "", "", "", "", "labels were given"
+    ledger = check.spent
+    cost = "" if ledger.cost is None else f"{ledger.cost:.2f}"
+    return str(ledger.labelled), str(ledger.cached), f"{ledger.seconds:.0f}", cost, ledger.stopped

@@ -1,0 +1,27 @@
+"""An encoder version of the registry, ready to embed."""
+
+from pathlib import Path
+
+from influcoder.decoder import Decoder, load_decoder
+from influcoder.encoder import Encoder
+from influcoder.registry import EncoderVersion, Registry
+from influcoder.settings import Settings
+
+
+def open_encoder(
+    registry: Registry, version: EncoderVersion, folder: Path, settings: Settings, decoder: Decoder | None = None
+) -> Encoder:
+    """Fetch an encoder version, and the decoder in use now where it looks at hidden states.
+
+    Args:
+        registry: where the version is.
+        version: which.
+        folder: where its files go; it must outlive the encoder.
+        settings: name the decoder.
+        decoder: that decoder, where it is loaded already.
+    """
+    encoder = Encoder(str(registry.download(version, folder)), settings.encoder.max_tokens, decoder)
+    encoder.uri = f"encoder version {version.version}"
+    if encoder.depths and decoder is None:
+        encoder.decoder = load_decoder(settings.decoder)
+    return encoder
