@@ -82,9 +82,7 @@ def test_prefect_that_dies_in_the_middle_and_is_away_at_the_start(forge, up_agai
     assert outcome.error, "a step that can't be reported is not called done"
     command = [COMMAND, "label"]
     before = all_keys(place)
-    done = subprocess.run(
-        command, env={**os.environ, **place.environment}, capture_output=True, text=True, timeout=200
-    )
+    done = subprocess.run(command, env={**os.environ, **place.environment}, capture_output=True, text=True, timeout=200)
     assert done.returncode == 1
     assert "Prefect at" in done.stderr
     assert "does not answer. Run: influcoder up" in " ".join(done.stderr.split())
