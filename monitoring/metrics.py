@@ -9,6 +9,8 @@ from evidently.core.metric_types import SingleValue, SingleValueCalculation, Sin
 from influcoder.agreement import Agreement, agreement
 from monitoring.pairs import matrices
 
+# A table with this column holds figures that were computed before, one a row, instead of pairs.
+RECORDED = "figure"
 FIGURES: dict[str, tuple[str, Callable[[Agreement], float]]] = {
     "rho": ("Agreement: mean per-query Spearman ρ", lambda found: found.rho.value),
     "rho_lo": ("Agreement: lower end of the 95 % interval", lambda found: found.rho.lo),
@@ -45,4 +47,7 @@ class RankAgreementCalculation(SingleValueCalculation[RankAgreement]):
         return current, None if reference_data is None else self.result(self._value(reference_data))
 
     def _value(self, data: Dataset) -> float:
-        return float(FIGURES[self.metric.figure][1](agreement(*matrices(data.as_dataframe()))))
+        frame = data.as_dataframe()
+        if RECORDED in frame:
+            return float(frame.set_index(RECORDED)["value"][self.metric.figure])
+        return float(FIGURES[self.metric.figure][1](agreement(*matrices(frame))))

@@ -99,7 +99,7 @@ def test_the_loop(deployments, store, registry, stack, tiny_decoder, scrambled_c
     again = load_label_set(store, answer.label_set)
     assert again.identity.parent == labels.id
     spot = {entry.sample.hash for entry in load_label_set(store, second.spot_label_set).entries}
-    assert {entry.sample.hash for entry in again.entries if entry.split == "report"} == spot
+    assert spot <= {entry.sample.hash for entry in again.entries if entry.split == "report"}
 
     deployments.run("retrain", lines.append, check_id=second.id)
     assert answer_of(store, second.id) == answer, "a doubled event is answered once"
