@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -47,7 +48,7 @@ min_queries = 5
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers(tmp_path_factory, tiny_decoder_dir, tokenizer_of):
     folder = tmp_path_factory.mktemp("faults")
     corpus = write_corpus(folder / "pool.jsonl")
@@ -108,6 +109,7 @@ class Child:
     def end(self) -> Outcome:
         """Wait for its end."""
         found = self.forge.ask({"wait": self.pid, "outcome": str(self.outcome)})
+        self.forge.children.discard(self.pid)
         told = {name: found.get(name) for name in ("error", "kind", "result")}
         return Outcome(killed=found["signal"] == 9, writes=self.writes, **told)
 
@@ -122,6 +124,7 @@ class Forge:
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder, self.log, self.number = folder, folder / "children.log", 0
+        self.children: set[int] = set()
         reading, writing = os.pipe()
         path = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "src"), str(ROOT)])
         with (folder / "forge.log").open("ab") as log:
@@ -163,6 +166,7 @@ class Forge:
             "log": str(self.log),
         }
         child.pid = self.ask(order)["pid"]
+        self.children.add(child.pid)
         return child
 
     def ask(self, order: dict) -> dict:
@@ -181,12 +185,14 @@ class Forge:
         return outcome.result
 
     def close(self) -> None:
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)
         self.process.stdin.close()
         self.process.wait(30)
         self.outcomes.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def forge(servers, tmp_path_factory):
     forge = Forge(tmp_path_factory.mktemp("forge"), servers.environment)
     yield forge

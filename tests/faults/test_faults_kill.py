@@ -41,7 +41,7 @@ def chain(writes):
     return [*3 * [("put features", 1)], *notes, *3 * [("delete features", 1)], *rest]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def undisturbed(forge, servers):
     """A label set and an encoder that nothing happened to; read only."""
     place = Place("undisturbed")
@@ -65,7 +65,7 @@ def test_label_killed_at_every_write(forge, place, undisturbed):
     assert not [kind for kind in forge.run("label", place).writes], "nothing is left to be done"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def score_file(servers, tmp_path_factory):
     """Scores of every pair of some samples, as another tool writes them."""
     by_split = {}
