@@ -8,10 +8,10 @@ from pathlib import Path
 from prefect import flow
 
 from flows.steps import show, step
-from influcoder.encoder import Encoder
 from influcoder.errors import SettingsError
 from influcoder.labelsets import load_label_set
 from influcoder.labelsets.publish import load_manifest
+from influcoder.opened import open_encoder
 from influcoder.progress import progress
 from influcoder.registry import EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
@@ -53,7 +53,7 @@ def score(settings: Settings, store: ObjectStore, registry: Registry, version: E
     if not todo:
         return 0
     with tempfile.TemporaryDirectory() as folder, progress(f"version {version.version}", len(todo)) as ticker:
-        encoder = Encoder(str(registry.download(version, Path(folder))), settings.encoder.max_tokens)
+        encoder = open_encoder(registry, version, Path(folder), settings)
         for manifest in todo:
             found = measure(encoder, load_label_set(store, manifest.id).evidence("report"))
             save(store, registry.model, version, manifest, found)

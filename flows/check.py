@@ -11,8 +11,10 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 
 from flows.alert import notify
+from flows.cause import cause_if_fell
 from flows.label import gate, keep
 from flows.steps import show, step
+from influcoder.asked import expire
 from influcoder.encoder import Encoder
 from influcoder.errors import ServiceError, ValidationFailedError
 from influcoder.influence.teacher import TeacherSpec
@@ -25,11 +27,12 @@ from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 from monitoring.alerts.compose import drift
 from monitoring.buying import Ledger
-from monitoring.check import Check, checks, event_payload, figures, headline, measure, report_link, save_check
+from monitoring.check import Check, checks, event_payload, figures, headline, report_link, save_check
 from monitoring.course import Look
 from monitoring.decision import Verdict
 from monitoring.draws import OpenDraw
 from monitoring.examination import Examination
+from monitoring.floor import UNTRAINED, bounds_of, measure_floor
 from monitoring.history import Draw, looks_before
 from monitoring.pairs import pairs_frame
 from monitoring.report import RenderedReport, agreement_report, send
@@ -53,11 +56,13 @@ def check(
     settings = load_settings(decoder=decoder, corpus=corpus)
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     version = registry.version(encoder)
+    expire(store, settings.asked)
     kept = examine(settings, store, registry, version, spot) if spot else on_a_draw(settings, store, registry, version)
     if kept.verdict is Verdict.DRIFT:
         notify(settings, store, drift(kept, links_of(store, version, kept)))
         resource = {"prefect.resource.id": f"influcoder.encoder.{version.version}"}
         emit_event(DRIFT_EVENT, resource=resource, payload=event_payload(kept))
+    cause_if_fell(settings, store, registry, kept)
     return kept.id
 
 
@@ -128,7 +133,8 @@ def compare(
 ) -> tuple[Check, RenderedReport]:
     """Measure the encoder and the untrained one, decide from all checks of it, and render the report."""
     measured, created = examination.measure(spot), now()
-    untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), measured.block)
+    floor = measure_floor(Encoder(settings.encoder.base, settings.encoder.max_tokens), measured.block)
+    bounds = bounds_of(measured.found, floor, spot.reliability)
     record = Check(
         encoder_version=version.version,
         encoder_decoder=version.decoder_fingerprint,
@@ -137,16 +143,17 @@ def compare(
         corpus_uri=settings.corpus,
         spot_label_set=spot.id,
         figures=figures(measured.found),
-        untrained=figures(untrained),
+        untrained=figures(floor.found[UNTRAINED]),
+        bounds=bounds,
         judgement=examination.judge(measured.found, before, created),
         created=created,
         candidates=measured.found.candidates,
         **bought,
     )
-    pairs = pairs_frame(*measured.hashes, measured.scores, measured.block.labels)
+    pairs = pairs_frame(*measured.hashes, measured.scores, measured.block.labels, floor.scores[floor.name])
     least = examination.promoted.mean - settings.drift.margin
     about = {"encoder": version.version, "decoder": record.decoder[:16], "verdict": str(record.verdict)}
-    return record, agreement_report(pairs, examination.evidence.frame(), untrained.rho.value, least, about)
+    return record, agreement_report(pairs, examination.evidence.frame(), bounds, least, about)
 
 
 def report(
@@ -163,8 +170,8 @@ def report(
     moved = "**The decoder is not the one that the encoder was distilled for.**" if kept.decoder_moved else ""
     bought = "" if kept.spent is None else f"Spot labels: {kept.spent}."
     summary = f"# {kept.verdict}\n\n{headline(version, kept)}.\n\n{bought}\n\n{moved}"
-    rows = {"champion": kept.figures["rho"], "untrained": kept.untrained["rho"]}
-    show("check", summary, [{"encoder": name, **figure} for name, figure in rows.items()], links)
+    rows = kept.bounds.rows(f"encoder version {version.version}", kept.figures["rho"]) if kept.bounds else []
+    show("check", summary, rows, links)
     print(headline(version, kept))
 
 

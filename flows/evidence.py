@@ -9,6 +9,7 @@ from flows.label import gate as great_expectations
 from flows.label import keep
 from flows.steps import step
 from influcoder.agreement import Agreement
+from influcoder.asked import lately
 from influcoder.decoder import load_decoder
 from influcoder.encoder import Encoder
 from influcoder.errors import (
@@ -30,6 +31,7 @@ from influcoder.registry import EncoderVersion, Registry
 from influcoder.settings import Settings
 from influcoder.store import ObjectStore
 from monitoring.check import measure
+from monitoring.floor import measure_floor
 from monitoring.gate import GateResult, judge_challenger, no_evidence, prove_disjoint
 from monitoring.promotion import Promotion
 
@@ -77,7 +79,8 @@ def fresh(settings: Settings, store: ObjectStore, own: Manifest, seed: int) -> L
         )
     seen = {ref.hash for ref in own.identity.samples if ref.split == "report"}
     budget = settings.gate.spot or settings.labels.spot
-    plan = plan_spot(*read_corpora(settings), budget, seed, spec.curved_on, settings.labels.seed, seen)
+    asked, of = lately(store, settings.asked), settings.labels.seed
+    plan = plan_spot(*read_corpora(settings), budget, seed, spec.curved_on, of, seen, asked, settings.asked)
     labels = label_plan(settings, decoder_for(settings, spec), spec, plan, store)
     keep(store, labels, great_expectations(settings, store, labels))
     return labels
@@ -110,11 +113,12 @@ def judge(
     settings: Settings, registry: Registry, challenger: EncoderVersion, champion: EncoderVersion | None, block: Block
 ) -> GateResult:
     """Measure both and the floor on the same queries and candidates."""
-    untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
+    floor = measure_floor(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
     found = {v.version: _measure(settings, registry, v, block) for v in (challenger, champion) if v is not None}
     against = found[champion.version] if champion else None
     rules = settings.gate
-    return judge_challenger(found[challenger.version], untrained, against, rules.margin, rules.min_queries)
+    name = f"floor ({floor.name}, ρ {floor.highest.rho.value:.3f})"
+    return judge_challenger(found[challenger.version], floor.highest, against, rules.margin, rules.min_queries, name)
 
 
 def _line(store: ObjectStore, label_set: str | None) -> Iterator[Manifest]:

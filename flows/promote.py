@@ -143,7 +143,7 @@ def report(
     )
     table = [
         {"against": name, "gain": triple[0], "lo": triple[1], "hi": triple[2]}
-        for name, triple in (("untrained", result.over_floor), ("champion", result.over_champion))
+        for name, triple in (("floor", result.over_floor), ("champion", result.over_champion))
         if triple
     ]
     links = {"Challenger": challenger.url, **({"Previous champion": champion.url} if champion else {})}

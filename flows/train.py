@@ -21,6 +21,7 @@ from influcoder.registry import EncoderVersion, Evidence, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import figures, measure
+from monitoring.floor import UNTRAINED, bounds_of, measure_floor
 from monitoring.pairs import pairs_frame
 
 
@@ -74,23 +75,24 @@ def register(
     block = labels.evidence("report")
     scores = distilled.encoder.scores(block.queries, block.candidates)
     found = agreement(scores, block.labels)
-    untrained = measure(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
+    floor = measure_floor(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
+    untrained, bounds = floor.found[UNTRAINED], bounds_of(found, floor, labels.reliability)
     hashes = ([sample.hash for sample in block.queries], [sample.hash for sample in block.candidates])
     pairs = pairs_frame(*hashes, scores, block.labels).to_dict("list")
     both = {"encoder": figures(found), "untrained": figures(untrained)}
     registry.log_evidence(Evidence(both, found.per_query, pairs))
     registry.log_metrics({f"report.{name}": interval.value for name, interval in found.figures().items()})
     registry.log_figure(training_figure(distilled), "training.png")
-    registry.log_figure(agreement_figure({"this encoder": found, "untrained encoder": untrained}), "agreement.png")
+    registry.log_figure(agreement_figure({"this encoder": found, **floor.found}), "agreement.png")
     before = before_that(store, labels, distilled.encoder)
     if before:
         registry.log_metrics({f"before.{name}": interval.value for name, interval in before.figures().items()})
     manifest = load_manifest(store, labels.id)
     with tempfile.TemporaryDirectory() as folder:
         saved = distilled.encoder.save(Path(folder, "encoder"))
-        tags = tags_of(manifest, found, untrained, before)
-        description = describe(manifest, distilled, found, untrained, before)
-        return registry.register(saved, distilled.encoder.dimensions, tags, description)
+        tags = {**tags_of(manifest, found, untrained, before), **bounds.tags()}
+        card = describe(manifest, distilled, found, untrained, before)
+        return registry.register(saved, distilled.encoder.dimensions, tags, f"{card}\n\n{bounds.paragraph}")
 
 
 def before_that(store: ObjectStore, labels: LabelSet, encoder: Encoder) -> Agreement | None:
@@ -116,7 +118,8 @@ def report(registry: Registry, version: EncoderVersion, run_id: str) -> None:
         "agreement.rho",
         "agreement.lo",
         "agreement.hi",
-        "agreement.untrained",
+        "agreement.floor",
+        "agreement.lift",
         "labelset.id",
         "decoder.fingerprint",
     )

@@ -14,6 +14,7 @@ from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore, sha256
 from monitoring.buying import Ledger
 from monitoring.decision import Judgement, Verdict
+from monitoring.floor import Bounds
 
 _MEND = "Restore it from a copy of the bucket, or delete it: then this check never was."
 
@@ -31,6 +32,7 @@ class Check(BaseModel):
         spot_label_set: id of the spot labels.
         figures: value, lo, hi and queries of every figure of the encoder.
         untrained: the same of the untrained encoder.
+        bounds: where ρ stands between floor and ceiling; None in records from before these were measured.
         judgement: the decision and its evidence.
         created: UTC time, ISO 8601.
         candidates: how many candidates each query ranked, at most; 0 where it was not kept.
@@ -54,6 +56,7 @@ class Check(BaseModel):
     candidates: int = 0
     draw: str = ""
     spent: Ledger | None = None
+    bounds: Bounds | None = None
 
     def with_id(self) -> "Check":
         """The same record under the id that its content stands for.
@@ -148,5 +151,5 @@ def headline(found: EncoderVersion, check: Check) -> str:
     rho = check.figures["rho"]
     return (
         f"encoder {found.version}: {check.verdict}, agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}] "
-        f"over {rho['queries']:.0f} queries; {check.judgement.reason}"
+        f"over {rho['queries']:.0f} queries{f', {check.bounds}' if check.bounds else ''}; {check.judgement.reason}"
     )

@@ -21,7 +21,7 @@ class GateResult(BaseModel):
     Args:
         passed: the outcome; missing evidence never passes.
         reasons: one sentence a rule, in the order they were tried.
-        over_floor: challenger's mean per-query ρ minus the untrained encoder's, as value, lo, hi.
+        over_floor: challenger's mean per-query ρ minus the floor's, as value, lo, hi.
         over_champion: the same against the champion; None where there is none.
     """
 
@@ -34,25 +34,31 @@ class GateResult(BaseModel):
 
 
 def judge_challenger(
-    challenger: Agreement, untrained: Agreement, champion: Agreement | None, margin: float, min_queries: int
+    challenger: Agreement,
+    floor: Agreement,
+    champion: Agreement | None,
+    margin: float,
+    min_queries: int,
+    floor_name: str = "floor",
 ) -> GateResult:
     """Hold a challenger against the floor and against the champion, on the same queries.
 
-    It passes where it is above the untrained encoder beyond chance and, if there is a champion, where the
+    It passes where it is above the floor beyond chance and, if there is a champion, where the
     interval of its paired difference to it lies above minus the margin (non-inferiority).
 
     Args:
         challenger: its agreement on the spot labels.
-        untrained: the untrained encoder's, on the same queries and candidates.
+        floor: the best that learns nothing, on the same queries and candidates.
         champion: the present champion's; None where there is none.
         margin: how much worse than the champion is still accepted.
         min_queries: usable queries that each comparison needs.
+        floor_name: what the floor is.
     """
     # A challenger that gives all candidates of a query one score ranks none of them, which is a ρ of 0.
-    floor = paired_difference(challenger, untrained, undefined=0.0)
+    lift = paired_difference(challenger, floor, undefined=0.0)
     rules = [
-        _enough(floor, min_queries),
-        (floor.lo > 0, f"over the untrained encoder {_words(floor)}; needs more than 0"),
+        _enough(lift, min_queries),
+        (lift.lo > 0, f"over the {floor_name} {_words(lift)}; needs more than 0"),
     ]
     gain = None
     if champion is not None:
@@ -62,7 +68,7 @@ def judge_challenger(
     passed = all(bool(holds) for holds, _ in rules)
     reasons = tuple(f"{'passed' if holds else 'failed'}: {words}" for holds, words in rules if words)
     return GateResult(
-        passed=passed, reasons=reasons, over_floor=_triple(floor), over_champion=None if gain is None else _triple(gain)
+        passed=passed, reasons=reasons, over_floor=_triple(lift), over_champion=None if gain is None else _triple(gain)
     )
 
 

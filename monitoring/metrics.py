@@ -1,12 +1,18 @@
-"""Rank agreement as Evidently metrics, over a table of pairs: `query`, `candidate`, `score`, `label`."""
+"""Rank agreement as Evidently metrics, over a table of pairs: `query`, `candidate`, `score`, `label`.
+
+The tables of a check also hold `floor`, what the floor scores, and `ceiling`, one number, where it is known.
+"""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
+import pandas as pd
 from evidently import Dataset
 from evidently.core.metric_types import SingleValue, SingleValueCalculation, SingleValueMetric
 
-from influcoder.agreement import Agreement, agreement
+from influcoder.agreement import Agreement, agreement, paired_difference
+from influcoder.bootstrap import Interval
 from monitoring.pairs import matrices
 
 # A table with this column holds figures that were computed before, one a row, instead of pairs.
@@ -20,13 +26,20 @@ FIGURES: dict[str, tuple[str, Callable[[Agreement], float]]] = {
     "precision": ("Precision of the most influential candidates", lambda found: found.precision.value),
     "ndcg": ("NDCG of the most influential candidates", lambda found: found.ndcg.value),
 }
+BOUNDS: dict[str, tuple[str, Callable[[pd.DataFrame], float]]] = {
+    "floor": ("Floor: ρ of the best ranking that learns nothing", lambda frame: _floor(frame).rho.value),
+    "ceiling": ("Ceiling: ρ of the teacher with itself", lambda frame: float(frame["ceiling"].iloc[0])),
+    "lift": ("Lift of ρ over the floor, paired", lambda frame: _lift(frame).value),
+    "lift_lo": ("Lift: lower end of the 95 % interval", lambda frame: _lift(frame).lo),
+    "lift_hi": ("Lift: upper end of the 95 % interval", lambda frame: _lift(frame).hi),
+}
 
 
 class RankAgreement(SingleValueMetric):
     """A figure of rank agreement between scores and exact influence.
 
     Args:
-        figure: a key of `FIGURES`, such as `rho`.
+        figure: a key of `FIGURES` or of `BOUNDS`, such as `rho`.
     """
 
     figure: str = "rho"
@@ -37,17 +50,48 @@ class RankAgreementCalculation(SingleValueCalculation[RankAgreement]):
 
     def display_name(self) -> str:
         """The figure's name in words."""
-        return FIGURES[self.metric.figure][0]
+        return (FIGURES | BOUNDS)[self.metric.figure][0]
 
     def calculate(
         self, context: Any, current_data: Dataset, reference_data: Dataset | None
     ) -> tuple[SingleValue, SingleValue | None]:
         """The figure on the current pairs, and on the reference pairs where there are any."""
         current = self.result(self._value(current_data))
-        return current, None if reference_data is None else self.result(self._value(reference_data))
+        # Floor and ceiling are those of the current pairs alone.
+        alone = reference_data is None or self.metric.figure in BOUNDS
+        return current, None if alone else self.result(self._value(reference_data))
 
     def _value(self, data: Dataset) -> float:
         frame = data.as_dataframe()
         if RECORDED in frame:
             return float(frame.set_index(RECORDED)["value"][self.metric.figure])
-        return float(FIGURES[self.metric.figure][1](agreement(*matrices(frame))))
+        if self.metric.figure in BOUNDS:
+            return float(BOUNDS[self.metric.figure][1](frame))
+        return float(FIGURES[self.metric.figure][1](_ruler(_Table(frame), "score")))
+
+
+class _Table:
+    """A table that can be told from others by its content, so that one agreement serves all its figures."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+        self._content = pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()
+
+    def __hash__(self) -> int:
+        return hash(self._content)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Table) and self._content == other._content
+
+
+@lru_cache(maxsize=4)
+def _ruler(table: _Table, score: str) -> Agreement:
+    return agreement(*matrices(table.frame, score))
+
+
+def _floor(frame: pd.DataFrame) -> Agreement:
+    return _ruler(_Table(frame), "floor")
+
+
+def _lift(frame: pd.DataFrame) -> Interval:
+    return paired_difference(_ruler(_Table(frame), "score"), _floor(frame))

@@ -19,7 +19,8 @@ from evidently.tests import gte
 from evidently.ui.workspace import RemoteWorkspace
 
 from influcoder.errors import ServiceError
-from monitoring.metrics import FIGURES, RECORDED, RankAgreement
+from monitoring.floor import Bounds
+from monitoring.metrics import BOUNDS, FIGURES, RECORDED, RankAgreement
 
 PROJECT = "Influcoder: agreement of the champion"
 PAST = "Influcoder: past encoders on newer labels"
@@ -41,20 +42,26 @@ class RenderedReport:
 
 
 def agreement_report(
-    current: pd.DataFrame, reference: pd.DataFrame | None, floor: float, least: float, metadata: dict[str, str]
+    current: pd.DataFrame, reference: pd.DataFrame | None, bounds: Bounds, least: float, metadata: dict[str, str]
 ) -> RenderedReport:
-    """An Evidently report with two tests on the mean per-query ρ.
+    """An Evidently report with tests on the mean per-query ρ and on its lift over the floor.
 
     Args:
-        current: pairs of the spot labels, see `pairs_frame`.
+        current: pairs of the spot labels with what the floor scores, see `pairs_frame`.
         reference: pairs of the label set that the encoder was promoted on, None where there is none.
-        floor: ρ of the untrained encoder on the same spot labels; the champion must be above it.
+        bounds: floor and ceiling on the same spot labels; the champion must be above the floor.
         least: the ρ below which the fall exceeds the margin.
         metadata: what the report is about.
     """
-    tests = [gte(round(floor, 4), alias="above the untrained encoder"), gte(round(least, 4), alias="within the margin")]
-    metrics: list[Any] = [RankAgreement(figure="rho", tests=tests)]
-    metrics += [RankAgreement(figure=name, tests=[]) for name in FIGURES if name != "rho"]
+    tests = {
+        "rho": [gte(round(least, 4), alias="within the margin")],
+        "lift": [gte(0.0, alias=f"above the floor ({bounds.floor})")],
+        "lift_lo": [gte(0.0, alias="above the floor beyond chance")],
+    }
+    known = [name for name in (*FIGURES, *BOUNDS) if name != "ceiling" or bounds.ceiling]
+    metrics: list[Any] = [RankAgreement(figure=name, tests=tests.get(name, [])) for name in known]
+    if bounds.ceiling:
+        current = current.assign(ceiling=bounds.ceiling["value"])
     report = Report(metrics, metadata=dict(metadata), include_tests=True)
     snapshot = report.run(Dataset.from_pandas(current), None if reference is None else Dataset.from_pandas(reference))
     return RenderedReport(snapshot.get_html_str(as_iframe=False).encode(), snapshot.json().encode(), snapshot)
@@ -132,11 +139,24 @@ def _create(workspace: RemoteWorkspace) -> Any:
         line_plot_panel(
             "Agreement with exact influence",
             [
+                _series("ceiling of the labels", "ceiling"),
                 _series("95 % interval, high", "rho_hi"),
                 _series("mean per-query ρ", "rho"),
                 _series("95 % interval, low", "rho_lo"),
+                _series("floor", "floor"),
             ],
-            "Mean per-query Spearman ρ of the champion on fresh spot labels",
+            "Mean per-query Spearman ρ of the champion on fresh spot labels, between floor and ceiling",
+        )
+    )
+    project.dashboard.add_panel(
+        line_plot_panel(
+            "Lift over the floor",
+            [
+                _series("95 % interval, high", "lift_hi"),
+                _series("lift of ρ", "lift"),
+                _series("95 % interval, low", "lift_lo"),
+            ],
+            "ρ above the best of untrained encoder, BM25, and length and format, on the same pairs",
         )
     )
     project.dashboard.add_panel(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from influcoder.asked import lately
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.labelsets import LabelSet, Plan, plan_spot
 from influcoder.labelsets.build import count_cached, decoder_for, label_plan, read_corpora, warn_of_change
@@ -34,9 +35,11 @@ def buy_labels(
     """
     start = time.monotonic()
     corpora, decoder = read_corpora(settings), decoder_for(settings, spec)
+    asked = lately(store, settings.asked)
 
     def plan(size: SplitBudget) -> Plan:
-        return plan_spot(*corpora, size, seed, spec.curved_on, settings.labels.seed)
+        of = settings.labels.seed
+        return plan_spot(*corpora, size, seed, spec.curved_on, of, asked=asked, mix=settings.asked)
 
     def label(size: SplitBudget) -> tuple[LabelSet, int, int]:
         drawn = plan(size)

@@ -45,7 +45,7 @@ def drift(check: Check, links: Mapping[str, str]) -> Alert:
 def failed_gate(version: str, champion: str | None, result: GateResult, links: Mapping[str, str]) -> Alert:
     """A challenger was held by the promotion gate."""
     stays = f"Encoder {champion} stays the champion" if champion else "There is still no champion"
-    figures = [_triple("gain over the untrained encoder", result.over_floor)]
+    figures = [_triple("lift over the floor", result.over_floor)]
     if result.over_champion:
         figures.append(_triple("gain over the champion", result.over_champion))
     return Alert(

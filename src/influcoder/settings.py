@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from influcoder.alerting import AlertSettings
+from influcoder.asking import AskedSettings
 from influcoder.control import RetrainingSettings
 from influcoder.errors import SettingsError
 from influcoder.influence.teacher import TeacherSpec
@@ -180,6 +181,18 @@ class GateSettings(_Section):
     approval: Literal["none", "tag"] = "none"
 
 
+class CauseSettings(_Section):
+    """How the cause of a fall is looked for.
+
+    Args:
+        probe: samples that are labelled under the other decoder, of a version's report split and of the spot labels.
+        least_ceiling: spot labels that agree with themselves less than this, beyond chance, are noise.
+    """
+
+    probe: SplitBudget = SplitBudget(queries=24, candidates=36)
+    least_ceiling: float = Field(0.5, ge=0, le=1)
+
+
 class MlflowSettings(_Section):
     """Where runs and encoder versions are kept."""
 
@@ -217,6 +230,8 @@ class Settings(BaseSettings):
     drift: DriftSettings = DriftSettings()
     buying: BuyingSettings = BuyingSettings()
     gate: GateSettings = GateSettings()
+    asked: AskedSettings = AskedSettings()
+    cause: CauseSettings = CauseSettings()
     retraining: RetrainingSettings = RetrainingSettings()
     alerts: AlertSettings = AlertSettings()
     store: StoreSettings = StoreSettings()

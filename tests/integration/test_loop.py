@@ -44,7 +44,8 @@ def test_everything_is_deployed_with_its_trigger_and_schedule(deployments):
     with get_client(sync_client=True) as client:
         found = {item.name: item for item in client.read_deployments()}
         automations = client.request("POST", "/automations/filter", json={}).json()
-    assert set(found) == {"label", "import-scores", "train", "promote", "rollback", "check", "retrain"}
+    work = {"label", "import-scores", "train", "promote", "rollback", "check", "retrain"}
+    assert set(found) == work | {"alert", "overdue", "sweep", "watch", "backfill"}
     assert [schedule.schedule.cron for schedule in found["check"].schedules] == ["0 5 * * *"]
     assert all(item.global_concurrency_limit.limit == 1 for item in found.values())
     expected = [item["trigger"]["expect"] for item in automations if item["name"] != dead_runs.NAME]
@@ -106,7 +107,7 @@ def test_the_loop(deployments, store, registry, stack, tiny_decoder, scrambled_c
     assert len(registry.versions()) == 2
 
     table = gather(stack)
-    assert table.row_count == 10
+    assert table.row_count == 12
 
 
 def check_that_the_model_serves(registry, version):

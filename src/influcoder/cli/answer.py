@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
+from influcoder.asked import remember
 from influcoder.attribution import Attribution, attribute, verify
+from influcoder.cli.tables import agreement_words
 from influcoder.decoder import Decoder
 from influcoder.errors import SampleError
 from influcoder.labelsets.build import decoder_for, label_plan, read_corpora
@@ -56,9 +59,15 @@ class Answer:
 
 
 def answer_of(
-    prompt: str, answer: str | None, k: int, exact: bool, decoder_uri: str | None = None, corpus: str | None = None
+    prompt: str,
+    answer: str | None,
+    k: int,
+    exact: bool,
+    decoder_uri: str | None = None,
+    corpus: str | None = None,
+    private: bool = False,
 ) -> Answer:
-    """Attribute one output with the champion.
+    """Attribute one output with the champion, and log what was asked unless it is private.
 
     Raises:
         RegistryError: there is no champion.
@@ -79,6 +88,7 @@ def answer_of(
     if exact:
         plan = plan_pairs(output, [item.sample for item in found], pool, settings.labels.seed, spec.curved_on)
         found = verify(found, label_plan(settings, decoder, spec, plan, store).block("report"))
+    remember(store, settings.asked, [output], champion.version, decoder.fingerprint, private)
     trust = trust_of(store, registry.model)
     return Answer(output, found, champion, (*_warnings(settings, champion, decoder), *([trust] if trust else [])))
 
@@ -95,13 +105,11 @@ def table(answer: Answer) -> Table:
         row = (str(item.rank), f"{item.score:.3f}", exact, f"{item.percentile:.1f}")
         grid.add_row(*row, item.sample.source, _short(item.sample.text, 90))
     tags = answer.champion.tags
-    interval = f"{tags['agreement.rho']} [{tags['agreement.lo']}, {tags['agreement.hi']}]"
-    grid.caption = (
+    caption = (
         f"encoder version {answer.champion.version}, labels {tags['labelset.id']}, "
-        f"decoder {tags['decoder.fingerprint'][:12]}, agreement {interval}"
+        f"decoder {tags['decoder.fingerprint'][:12]}, agreement {agreement_words(tags)}"
     )
-    if answer.warnings:
-        grid.caption = "\n".join((grid.caption, *(f"warning: {line}" for line in answer.warnings)))
+    grid.caption = escape("\n".join((caption, *(f"warning: {line}" for line in answer.warnings))))
     return grid
 
 

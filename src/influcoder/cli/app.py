@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from influcoder.cli import alerts, champion, checks
+from influcoder.cli import alerts, champion, checks, questions
 from influcoder.cli.stack import SERVERS, Stack
 from influcoder.cli.terminal import console
 from influcoder.errors import InflucoderError, ServiceError
@@ -151,7 +151,7 @@ def train(
 
 for _command in (champion.promote, champion.approve, champion.rollback, champion.journal, champion.encoders):
     app.command()(_command)
-for _other in (champion.sweep, champion.watch, champion.backfill, checks.checks):
+for _other in (champion.sweep, champion.watch, champion.backfill, checks.checks, questions.asked, questions.cause):
     app.command()(_other)
 app.add_typer(champion.breaker, name="breaker")
 
@@ -194,6 +194,7 @@ def attribute(
     decoder: Decoder = None,
     corpus: Corpus = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a table")] = False,
+    private: Annotated[bool, typer.Option("--private", help="leave this question out of the log of questions")] = False,
 ) -> None:
     """Say which samples of the corpus drove an output most.
 
@@ -201,7 +202,7 @@ def attribute(
     """
     from influcoder.cli.answer import answer_of, table
 
-    found = answer_of(prompt, answer, k, verify, decoder, corpus)
+    found = answer_of(prompt, answer, k, verify, decoder, corpus, private)
     for line in found.warnings:
         Console(stderr=True).print(f"[yellow]warning[/yellow]: {line}")
     if as_json:

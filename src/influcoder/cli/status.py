@@ -9,7 +9,7 @@ from rich.table import Table
 from influcoder.alerting import AlertSettings
 from influcoder.cli import chronicle
 from influcoder.cli.stack import Stack
-from influcoder.cli.tables import facts
+from influcoder.cli.tables import agreement_words, facts
 from influcoder.errors import InflucoderError
 from influcoder.journal import entries
 from influcoder.labelsets.publish import latest
@@ -20,6 +20,7 @@ from monitoring.alerts.state import problems, ways
 from monitoring.breaker import degraded, failures
 from monitoring.check import checks
 from monitoring.decision import Verdict
+from monitoring.explained import load_cause
 from monitoring.retraining import Case
 
 
@@ -63,9 +64,9 @@ def _version(found: EncoderVersion | None, wrong: list[str] | None = None) -> st
             wrong.append("there is no champion yet. Run: influcoder train, then influcoder promote")
         return "none"
     tags = found.tags
-    return (
-        f"version {found.version}, agreement {tags['agreement.rho']} [{tags['agreement.lo']}, {tags['agreement.hi']}], "
-        f"labels {found.label_set_id}, decoder {found.decoder_fingerprint[:12]}"
+    return escape(
+        f"version {found.version}, agreement {agreement_words(tags)}, labels {found.label_set_id}, "
+        f"decoder {found.decoder_fingerprint[:12]}"
     )
 
 
@@ -90,8 +91,11 @@ def _last_check(store: ObjectStore, wrong: list[str]) -> str:
             wrong.append(f"the retraining for check {last.id} is {record.phase}: {record.reason}")
     rho = last.figures["rho"]
     spent = f"; {last.spent}" if last.spent else ""
+    bounds = f", {last.bounds}" if last.bounds else ""
+    cause = load_cause(store, last.id)
+    why = f"; cause: {cause.cause}" if cause else ""
     said = f"{last.verdict} at {last.created}, agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}]"
-    return escape(f"{said}; {last.judgement.reason}{spent}")
+    return escape(f"{said}{bounds}; {last.judgement.reason}{why}{spent}")
 
 
 def _alerts(settings: AlertSettings, store: ObjectStore, wrong: list[str]) -> str:

@@ -16,7 +16,7 @@ from influcoder.influence.scores import exact_influence
 from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.manifest import Identity, SampleRef, Source
 from influcoder.labelsets.plan import REFERENCE, Entry, Plan
-from influcoder.samples import Sample
+from influcoder.samples import ASKED, Sample
 
 # What the URI of a source begins with that is no corpus but a table of imported scores.
 SCORES = "scores:"
@@ -81,6 +81,11 @@ class LabelSet:
     def splits(self) -> list[str]:
         """The splits that hold queries."""
         return list(dict.fromkeys(entry.split for entry in self.entries if entry.role == "query"))
+
+    @property
+    def asked(self) -> int:
+        """How many of the queries were drawn from the log of what the encoder was asked."""
+        return sum(entry.role == "query" and entry.sample.source == ASKED for entry in self.entries)
 
     def block(self, split: str) -> Block:
         """Queries, candidates and labels of a split."""

@@ -64,6 +64,7 @@ class Manifest(_Record):
         decoder_uri: where the decoder was loaded from; its content is bound by the teacher.
         files: every other object of the label set.
         quarantined: samples that were planned and have no label, with the reason.
+        asked: how many of the queries were drawn from the log of what the encoder was asked.
         cut_share: share of the samples' tokens that the length limit cut away; None where it is not known.
         reliability: the teacher's ceiling, projection fidelity and numerics; None where nothing is known of it.
         code_commit: commit of this project that did the work.
@@ -75,6 +76,7 @@ class Manifest(_Record):
     decoder_uri: str
     files: dict[str, FileRef]
     quarantined: dict[str, str]
+    asked: int = 0
     cut_share: float | None
     reliability: Reliability | None = None
     code_commit: str

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from influcoder.asking import AskedSettings
 from influcoder.errors import SampleError
-from influcoder.samples import SPLITS, Corpus, Sample
+from influcoder.samples import ASKED, SPLITS, Corpus, Sample
 from influcoder.samples.splits import in_split
 from influcoder.settings import LabelBudget, SplitBudget
 
@@ -80,7 +81,7 @@ def plan_label_set(
         ):
             given = sum(entry.role == role for entry in report)
             entries += draw.up_to(corpus, "report", role, max(count - given, 0))
-    return Plan("training", tuple(entries), _sources(candidates, queries), parent)
+    return Plan("training", tuple(entries), _sources(candidates, queries, report), parent)
 
 
 def plan_spot(
@@ -91,6 +92,8 @@ def plan_spot(
     reference: int = 0,
     of: int = 0,
     avoid: Collection[str] = (),
+    asked: Corpus | None = None,
+    mix: AskedSettings | None = None,
 ) -> Plan:
     """Draw spot samples, all from the report split, which no encoder is ever trained or selected on.
 
@@ -102,12 +105,17 @@ def plan_spot(
         reference: how many samples of the train split the teacher's curvature is taken on.
         of: seed of the draw of training labels, so that the same samples serve here as there.
         avoid: hashes of samples that are drawn only where there are too few others.
+        asked: what the encoder was really asked lately; a share of the queries is drawn from it.
+        mix: which share, and how few are none.
     Raises:
         SampleError: a corpus holds too few samples for the budget.
     """
-    entries = _Draw(seed, avoid=avoid).entries(candidates, queries or candidates, "report", budget)
+    draw = _Draw(seed, avoid=avoid)
+    real = draw.asked(asked, mix, budget.queries) if asked and mix else []
+    rest = budget.model_copy(update={"queries": budget.queries - len(real)})
+    entries = [*real, *draw.entries(candidates, queries or candidates, "report", rest)]
     curvature = _Draw(of).some(candidates, "train", REFERENCE, reference)
-    return Plan("spot", (*entries, *curvature), _sources(candidates, queries))
+    return Plan("spot", (*entries, *curvature), _sources(candidates, queries, real))
 
 
 def plan_pairs(output: Sample, candidates: Sequence[Sample], pool: Corpus, seed: int, reference: int) -> Plan:
@@ -135,6 +143,11 @@ class _Draw:
             *self.some(queries, split, "query", budget.queries),
             *self.some(candidates, split, "candidate", budget.candidates),
         ]
+
+    def asked(self, asked: Corpus, mix: AskedSettings, count: int) -> list[Entry]:
+        """Queries from the log; a text that may be trained on by its hash is no more evidence there than elsewhere."""
+        usable = len({_view(sample) for sample in in_split(asked.samples, "report")})
+        return self.up_to(asked, "report", "query", int(count * mix.share)) if usable >= mix.least else []
 
     def some(self, corpus: Corpus, split: str, role: str, count: int) -> list[Entry]:
         drawn = self.up_to(corpus, split, role, count)
@@ -166,6 +179,10 @@ def _view(sample: Sample) -> str:
     return " ".join(sample.text.lower().split())
 
 
-def _sources(candidates: Corpus, queries: Corpus | None) -> tuple[tuple[str, str], ...]:
+def _sources(candidates: Corpus, queries: Corpus | None, entries: Iterable[Entry] = ()) -> tuple[tuple[str, str], ...]:
     corpora = [candidates] if queries is None else [candidates, queries]
+    # The log of queries forgets, so its digest is that of what was drawn.
+    real = tuple(entry.sample for entry in entries if entry.sample.source == ASKED)
+    if real:
+        corpora.append(Corpus(ASKED, real))
     return tuple((corpus.uri, corpus.digest) for corpus in corpora)

@@ -44,6 +44,7 @@ def publish(store: ObjectStore, label_set: LabelSet, docs: Mapping[str, bytes]) 
             decoder_uri=label_set.decoder_uri,
             files=files,
             quarantined=label_set.quarantined,
+            asked=label_set.asked,
             cut_share=None if label_set.features is None else float(label_set.features.cuts.mean()),
             reliability=label_set.reliability,
             code_commit=code_commit(),

@@ -8,6 +8,9 @@ from functools import cached_property
 
 from influcoder.errors import SampleError
 
+# The source of samples that are no part of a corpus: what the encoder was asked.
+ASKED = "asked:"
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -1,0 +1,69 @@
+"""A check that found a fall → old and new decoder crossed with old and new data → why, and where."""
+
+import tempfile
+from pathlib import Path
+
+from prefect import flow
+from prefect.artifacts import create_image_artifact
+
+from flows.steps import show, step
+from influcoder.errors import InflucoderError
+from influcoder.labelsets import load_label_set
+from influcoder.opened import open_encoder
+from influcoder.registry import Registry
+from influcoder.settings import Settings, load_settings
+from influcoder.store import ObjectStore
+from monitoring.cause_plot import cause_plot
+from monitoring.check import Check, load_check
+from monitoring.crossing import explain
+from monitoring.decision import Verdict
+from monitoring.explained import Explained, load_cause, plot_link, save_cause
+from monitoring.probe import remember
+
+
+@flow(name="cause", log_prints=True)
+def cause(check_id: str) -> str:
+    """Find out why agreement fell in one check, keep it beside the check and return the cause.
+
+    Args:
+        check_id: id of the check; everything else is read from the store.
+    """
+    settings = load_settings()
+    store = ObjectStore(settings.store)
+    found = cause_of(settings, store, Registry(settings.mlflow), load_check(store, check_id))
+    return str(found.cause)
+
+
+def cause_if_fell(settings: Settings, store: ObjectStore, registry: Registry, check: Check) -> None:
+    """Remember the version's probe; where agreement fell, find the cause. A check stands without one."""
+    try:
+        keep_probe(settings, store, registry, check.encoder_version)
+        if check.verdict in (Verdict.DRIFT, Verdict.WARN):
+            cause_of(settings, store, registry, check)
+    except InflucoderError as error:
+        print(f"the cause is not known: {error}. Try again with: influcoder cause {check.id}")
+
+
+@step("remember the probe")
+def keep_probe(settings: Settings, store: ObjectStore, registry: Registry, version: str) -> None:
+    """Fix the probe of a version, at its first check."""
+    labels = load_label_set(store, registry.version(version).label_set_id)
+    remember(store, labels, settings.cause.probe)
+
+
+@step("find the cause")
+def cause_of(settings: Settings, store: ObjectStore, registry: Registry, check: Check) -> Explained:
+    """The cause of a check: the one that was found already, or one that is found now."""
+    found = load_cause(store, check.id)
+    if found is None:
+        version = registry.version(check.encoder_version)
+        with tempfile.TemporaryDirectory() as folder:
+            # The check may have been of another decoder than the one in use now.
+            there = settings.model_copy(update={"decoder": check.decoder_uri})
+            encoder = open_encoder(registry, version, Path(folder), there)
+            explained = explain(there, store, encoder, version.label_set_id, check)
+        found = save_cause(store, explained, cause_plot(explained))
+    show("cause", found.summary, found.rows(), {})
+    create_image_artifact(plot_link(store, check.id), key="cause-plot", description=f"Cause: {found.cause}")
+    print(f"cause: {found.cause}; {found.reason}")
+    return found

@@ -1,0 +1,133 @@
+"""From a check to its cause: what is labelled under which decoder, and measured with the encoder that was checked."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from influcoder.agreement import Agreement, agreement
+from influcoder.decoder import Decoder
+from influcoder.encoder import Encoder
+from influcoder.errors import InflucoderError, WrongDecoderError
+from influcoder.labelsets import Block, LabelSet, load_label_set
+from influcoder.labelsets.build import decoder_for
+from influcoder.provenance import now
+from influcoder.settings import Settings
+from influcoder.store import ObjectStore
+from monitoring.causes import Crossing, Pair, find_cause
+from monitoring.check import Check
+from monitoring.explained import Explained
+from monitoring.floor import Figure, figure_of
+from monitoring.groups import Scored, changes, grouped
+from monitoring.probe import Relabelled, block_of, chosen, relabel, remember
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One side of the crossing: a block under both decoders, and what finding out cost."""
+
+    pair: Pair | None
+    said: str
+    cost: Relabelled | None = None
+
+
+def explain(settings: Settings, store: ObjectStore, encoder: Encoder, label_set: str, check: Check) -> Explained:
+    """Why agreement fell in a check.
+
+    Args:
+        settings: sizes, margin, and how labels are computed.
+        store: where labels are.
+        encoder: the one that was checked.
+        label_set: id of the labels that it was distilled from.
+        check: the check.
+    """
+    old, spot = load_label_set(store, label_set), load_label_set(store, check.spot_label_set)
+    then, present = (_scored(encoder, labels.evidence("report")) for labels in (old, spot))
+    same = check.decoder == old.identity.teacher.decoder_fingerprint
+    sides = (_Side(None, "it is still in use"),) * 2 if same else _sides(settings, store, encoder, old, spot)
+    crossing = Crossing(_agreement(then), _agreement(present), sides[0].pair, sides[1].pair, same)
+    finding = find_cause(
+        crossing, settings.drift.margin, old.reliability, spot.reliability, settings.cause.least_ceiling
+    )
+    everything = [*then.block.queries, *then.block.candidates, *present.block.queries, *present.block.candidates]
+    groups = grouped(encoder, everything, list({s.hash: s for s in present.block.queries}.values()))
+    costs = [side.cost for side in sides if side.cost is not None]
+    untold = "" if same or sides[0].pair else f"; the probe could not be labelled under the new one: {sides[0].said}"
+    return Explained(
+        check_id=check.id,
+        cause=finding.cause,
+        reason=finding.reason,
+        cells=_cells(crossing),
+        steps={name: figure_of(item) for name, item in finding.steps.items()},
+        old_decoder=f"{sides[1].said}{untold}",
+        groups=tuple(changes(present, then, *groups)),
+        floor=check.bounds.height if check.bounds and np.isfinite(check.bounds.height) else None,
+        ceiling=spot.reliability.ceiling if spot.reliability else None,
+        samples=sum(cost.samples for cost in costs),
+        seconds=round(sum(cost.seconds for cost in costs), 2),
+        created=now(),
+    )
+
+
+def _sides(
+    settings: Settings, store: ObjectStore, encoder: Encoder, old: LabelSet, spot: LabelSet
+) -> tuple[_Side, _Side]:
+    probe = block_of(remember(store, old, settings.cause.probe), old)
+    part = chosen(spot.evidence("report"), settings.cause.probe)
+    return (
+        _side(settings, store, encoder, old, probe, spot, reverse=False),
+        _side(settings, store, encoder, spot, part, old, reverse=True),
+    )
+
+
+def _side(
+    settings: Settings,
+    store: ObjectStore,
+    encoder: Encoder,
+    own: LabelSet,
+    block: Block,
+    other: LabelSet,
+    reverse: bool,
+) -> _Side:
+    """A block of one label set, labelled again under the decoder of the other."""
+    try:
+        decoder = _decoder_of(settings, other)
+        again = relabel(settings, store, decoder, own, block)
+    except InflucoderError as error:
+        return _Side(None, f"it can't be used any more: {error}".rstrip("."))
+    common = np.isfinite(block.labels) & np.isfinite(again.labels)
+    scores = encoder.scores(block.queries, block.candidates)
+    first, second = (agreement(scores, np.where(common, labels, np.nan)) for labels in (block.labels, again.labels))
+    pair = Pair(second, first) if reverse else Pair(first, second)
+    return _Side(pair, f"it was loaded from {other.decoder_uri}", again)
+
+
+def _decoder_of(settings: Settings, labels: LabelSet) -> Decoder:
+    """The decoder that labels speak for, from where it was loaded then.
+
+    Raises:
+        WrongDecoderError: another one is there now.
+    """
+    there = settings.model_copy(update={"decoder": labels.decoder_uri})
+    decoder = decoder_for(there, labels.identity.teacher.spec)
+    wanted = labels.identity.teacher.decoder_fingerprint
+    if decoder.fingerprint != wanted:
+        raise WrongDecoderError(f"{labels.decoder_uri} holds {decoder.fingerprint[:12]} now, not {wanted[:12]}.")
+    return decoder
+
+
+def _scored(encoder: Encoder, block: Block) -> Scored:
+    return Scored(block, encoder.scores(block.queries, block.candidates))
+
+
+def _agreement(item: Scored) -> Agreement:
+    return agreement(item.scores, item.block.labels)
+
+
+def _cells(crossing: Crossing) -> dict[str, Figure]:
+    found = {"old decoder, old data": crossing.promoted}
+    if crossing.old_data:
+        found["new decoder, old data (probe)"] = crossing.old_data.now
+    if crossing.new_data:
+        found["old decoder, new data (part)"] = crossing.new_data.then
+    found["new decoder, new data" if not crossing.same_decoder else "same decoder, new data"] = crossing.spot
+    return {name: figure_of(item.rho) for name, item in found.items()}

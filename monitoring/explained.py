@@ -1,0 +1,114 @@
+"""The record of why agreement fell, kept beside its check."""
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.store import ObjectStore
+from monitoring.causes import Cause
+from monitoring.floor import Figure
+from monitoring.groups import GroupChange
+
+SHOWN = 12
+_PLURAL = {"query": "queries", "candidate": "candidates"}
+
+
+class Explained(BaseModel):
+    """Why agreement fell, and where.
+
+    Args:
+        check_id: the check.
+        cause: its cause.
+        reason: one sentence with every step and its interval.
+        cells: mean per-query ρ in each corner of the crossing that was measured.
+        steps: change of mean per-query ρ in each step that was.
+        old_decoder: what became of the decoder that the encoder was distilled for.
+        groups: sources or clusters, the largest fall first.
+        floor: ρ of the floor on the spot labels; None where it is unknown.
+        ceiling: of the spot labels; None where it is unknown.
+        samples: how many samples were labelled to find the cause; cached ones cost nothing.
+        seconds: what labelling them took.
+        created: UTC time, ISO 8601.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    check_id: str
+    cause: Cause
+    reason: str
+    cells: dict[str, Figure]
+    steps: dict[str, Figure]
+    old_decoder: str
+    groups: tuple[GroupChange, ...]
+    floor: float | None
+    ceiling: float | None
+    samples: int
+    seconds: float
+    created: str
+
+    @property
+    def summary(self) -> str:
+        """What a person reads first, in markdown."""
+        worst = [item for item in self.groups if item.change["hi"] < 0][:3]
+        where = "; ".join(f"{_PLURAL[item.role]} of {item.name} {item.change['value']:+.3f}" for item in worst)
+        lines = [
+            f"# Cause: {self.cause}",
+            f"{self.reason}.",
+            f"The old decoder: {self.old_decoder}.",
+            f"Fell most, beyond chance: {where}." if where else "No source or cluster fell beyond chance.",
+            f"Finding this out labelled {self.samples} samples in {self.seconds:.1f} s.",
+        ]
+        return "\n\n".join(lines)
+
+    def rows(self) -> list[dict[str, str | int]]:
+        """The groups as a table; each interval holds for its group alone, not for all at once."""
+        return [
+            {
+                item.by: item.name + (" (new)" if item.new else ""),
+                "role": item.role,
+                "change of ρ": _shown(item.change),
+                "now": _shown(item.now),
+                "at promotion": _shown(item.then),
+                "samples now": item.samples[0],
+                "samples at promotion": item.samples[1],
+            }
+            for item in self.groups[:SHOWN]
+        ]
+
+
+def save_cause(store: ObjectStore, found: Explained, plot: bytes) -> Explained:
+    """Keep a cause beside its check, plot first; the first one stands."""
+    existing = load_cause(store, found.check_id)
+    if existing is not None:
+        return existing
+    store.put(f"checks/{found.check_id}/cause.png", plot, "image/png")
+    try:
+        store.create(_key(found.check_id), found.model_dump_json(indent=1).encode())
+    except AlreadyExistsError:
+        return load_cause(store, found.check_id) or found
+    return found
+
+
+def load_cause(store: ObjectStore, check_id: str) -> Explained | None:
+    """The cause that was found for a check; None where none was looked for."""
+    data, _ = store.read_if_there(_key(check_id))
+    if data is None:
+        return None
+    try:
+        return Explained.model_validate_json(data)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{store.uri(_key(check_id))} is no cause.", f"Delete it, then run: influcoder cause {check_id}"
+        ) from error
+
+
+def plot_link(store: ObjectStore, check_id: str) -> str:
+    """A signed URL of the plot."""
+    return store.link(f"checks/{check_id}/cause.png")
+
+
+def _key(check_id: str) -> str:
+    return f"checks/{check_id}/cause.json"
+
+
+def _shown(figure: Figure) -> str:
+    return f"{figure['value']:+.3f} [{figure['lo']:+.3f}, {figure['hi']:+.3f}]"
