@@ -44,12 +44,14 @@ def test_every_damaged_object_is_noticed_or_does_no_harm(forge, whole):
     assert len(keys) >= 9, sorted(keys)
     for kind, key in keys.items():
         before = store.get(key)
-        for how, damage in DAMAGE.items():
-            store.put(key, damage(before))
-            with pytest.raises(IntegrityError) as noticed:
-                read_everything(place)
-            assert noticed.value.hint, f"{kind} {how}: what is to be done is not said: {noticed.value}"
-        store.put(key, before)
+        try:
+            for how, damage in DAMAGE.items():
+                store.put(key, damage(before))
+                with pytest.raises(IntegrityError) as noticed:
+                    read_everything(place)
+                assert noticed.value.hint, f"{kind} {how}: what is to be done is not said: {noticed.value}"
+        finally:
+            store.put(key, before)
     seen.stored(place)
     assert forge.done("label", place) == label_set
     assert load_label_set(store, label_set)
