@@ -16,6 +16,7 @@ from influcoder.labelsets.plan import REFERENCE
 from influcoder.settings import EncoderSettings
 
 if TYPE_CHECKING:
+    from influcoder.encoder.checkpoints import Checkpoints
     from influcoder.encoder.closed_form import Lessons
 
 
@@ -25,6 +26,7 @@ def distil(
     settings: EncoderSettings,
     decoder: Decoder | None = None,
     say: Say = lambda _number, _values: None,
+    checkpoints: "Checkpoints | None" = None,
 ) -> Distilled:
     """Train an encoder on the train split; the report split is not looked at.
 
@@ -39,6 +41,7 @@ def distil(
         settings: recipe and stopping rule.
         decoder: the one that was labelled, for its tokenizer and token embeddings; `fine-tune` does without.
         say: is given the number and the figures of each epoch, and of each choice of the closed form.
+        checkpoints: where fine-tuning goes on from after a kill.
     Raises:
         EncoderError: the labels do not allow the recipe, what it needs is missing, or the loss is no longer finite.
     """
@@ -51,7 +54,7 @@ def distil(
     if "fine-tune" in recipes:
         if encoder is None or encoder.in_closed_form:
             raise EncoderError("fine-tuning needs a text encoder to start from.", "Start from base.")
-        found.append(fine_tune(encoder, labels, settings, say))
+        found.append(fine_tune(encoder, labels, settings, say, checkpoints))
     best = max(found, key=lambda distilled: np.nan_to_num(distilled.selection, nan=-1))
     others = "".join(
         f"; preferred to what was {o.start}: selection ρ {o.selection:.3f}" for o in found if o is not best
