@@ -30,7 +30,7 @@ class Objects(Protocol):
     def read_if_there(self, key: str) -> tuple[bytes | None, str | None]:
         """Its bytes and version."""
 
-    def swap(self, key: str, data: bytes, expected: str | None) -> None:
+    def swap(self, key: str, data: bytes, expected: str | None) -> str | None:
         """Replace it where it is still that version."""
 
     def delete(self, key: str) -> None:
