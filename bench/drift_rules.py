@@ -147,8 +147,8 @@ def by_evidently(runs: Runs, settings: DriftSettings) -> Followed:
         found = np.zeros(len(references), bool)
         for run in np.flatnonzero(waiting):
             current = pd.Series(runs.per_query(run, day)).dropna()
-            test = get_stattest(references[run], current, kind)
-            found[run] = test(references[run], current, kind, test.default_threshold).drifted
+            test = get_stattest(references[run], current, kind, None)
+            found[run] = test(references[run], current, kind, None).drifted
         return found
 
     return _each(runs, alarm)
@@ -160,7 +160,7 @@ def stock_test(bank: Bank) -> str:
     from evidently.legacy.core import ColumnType
 
     reference, current = pd.Series(bank.reports[0]).dropna(), pd.Series(bank.per_query[0.0][0]).dropna()
-    return str(get_stattest(reference, current, ColumnType.Numerical).display_name)
+    return str(get_stattest(reference, current, ColumnType.Numerical, None).display_name)
 
 
 def _each(runs: Runs, alarm: Callable[[int, Array], Array]) -> Followed:

@@ -1,5 +1,7 @@
 """What events may have lost: decisions that nobody answered, work that was killed, versions that were approved."""
 
+from datetime import UTC, datetime, timedelta
+
 from prefect import flow
 
 from flows.breaker import guard
@@ -17,8 +19,12 @@ from monitoring.retraining import Case, Phase, retrainings
 
 
 @flow(name="sweep", log_prints=True)
-def sweep() -> dict[str, str]:
-    """Bring the loop to rest; what stands about each decision that was open."""
+def sweep(grace_minutes: float = 0.0) -> dict[str, str]:
+    """Bring the loop to rest; what stands about each decision that was open.
+
+    Args:
+        grace_minutes: how long a decision that nobody began to answer is left to its event.
+    """
     settings = load_settings()
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     failed: list[InflucoderError] = []
@@ -29,7 +35,7 @@ def sweep() -> dict[str, str]:
             failed.append(error)
     close_waiting(store, registry)
     guard(settings, store, registry)
-    decisions = unanswered(store)
+    decisions = unanswered(store, grace_minutes)
     for decision in decisions:
         try:
             retrain(decision.id)
@@ -57,7 +63,7 @@ def close_waiting(store: ObjectStore, registry: Registry) -> None:
 
 
 @step("look for decisions that nobody answered")
-def unanswered(store: ObjectStore) -> list[Check]:
+def unanswered(store: ObjectStore, grace_minutes: float) -> list[Check]:
     """Open drift decisions: first what was begun, then the newest; a record that is damaged is left to a person."""
     records = retrainings(store)
     ids = {key.split("/")[1] for key in store.keys("checks/") if key.endswith("/check.json")}
@@ -69,5 +75,6 @@ def unanswered(store: ObjectStore) -> list[Check]:
         except IntegrityError as error:
             print(error)
     begun = {check_id for check_id, record in records.items() if record.runs}
-    drifts = [check for check in found if check.verdict is Verdict.DRIFT]
+    late = (datetime.now(UTC) - timedelta(minutes=grace_minutes)).isoformat()
+    drifts = [c for c in found if c.verdict is Verdict.DRIFT and (c.id in begun or c.created <= late)]
     return sorted(drifts, key=lambda check: (check.id in begun, check.created, check.id), reverse=True)

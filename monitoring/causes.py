@@ -181,7 +181,8 @@ def _lead(draws: dict[str, Drawn]) -> Interval:
     if not sides:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     # The whole change is one of the terms of every data step: summed first, it is counted once.
-    value, drawn = (sum(one[part] - two[part] for one, two in sides) / len(sides) for part in (0, 1))
+    value = sum(one[0] - two[0] for one, two in sides) / len(sides)
+    drawn = np.mean([one[1] - two[1] for one, two in sides], axis=0)
     return interval(value, drawn, min(two[2] for _, two in sides))
 
 

@@ -15,6 +15,8 @@ from influcoder.agreement import Agreement, agreement, paired_difference
 from influcoder.bootstrap import Interval
 from monitoring.pairs import matrices
 
+# A table with this column holds figures that were computed before, one a row, instead of pairs.
+RECORDED = "figure"
 FIGURES: dict[str, tuple[str, Callable[[Agreement], float]]] = {
     "rho": ("Agreement: mean per-query Spearman ρ", lambda found: found.rho.value),
     "rho_lo": ("Agreement: lower end of the 95 % interval", lambda found: found.rho.lo),
@@ -61,6 +63,8 @@ class RankAgreementCalculation(SingleValueCalculation[RankAgreement]):
 
     def _value(self, data: Dataset) -> float:
         frame = data.as_dataframe()
+        if RECORDED in frame:
+            return float(frame.set_index(RECORDED)["value"][self.metric.figure])
         if self.metric.figure in BOUNDS:
             return float(BOUNDS[self.metric.figure][1](frame))
         return float(FIGURES[self.metric.figure][1](_ruler(_Table(frame), "score")))

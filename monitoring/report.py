@@ -1,9 +1,12 @@
 """The Evidently report of a check, and the dashboard that shows agreement over time."""
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -17,9 +20,10 @@ from evidently.ui.workspace import RemoteWorkspace
 
 from influcoder.errors import ServiceError
 from monitoring.floor import Bounds
-from monitoring.metrics import BOUNDS, FIGURES, RankAgreement
+from monitoring.metrics import BOUNDS, FIGURES, RECORDED, RankAgreement
 
 PROJECT = "Influcoder: agreement of the champion"
+PAST = "Influcoder: past encoders on newer labels"
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,54 @@ def send(url: str, report: RenderedReport) -> str:
         raise ServiceError(f"the Evidently UI at {url} did not take the report: {error}") from error
 
 
+def recorded_report(
+    figures: Mapping[str, Mapping[str, float]], created: datetime, metadata: dict[str, str]
+) -> Snapshot:
+    """A report of figures that were computed before, as of then.
+
+    Args:
+        figures: value, lo and hi by figure, as a record keeps them.
+        created: when they were computed.
+        metadata: what the report is about.
+    """
+    rho, values = figures["rho"], {name: figure["value"] for name, figure in figures.items()}
+    values |= {"rho_lo": rho["lo"], "rho_hi": rho["hi"]}
+    kept = [name for name in FIGURES if name in values and np.isfinite(values[name])]
+    frame = pd.DataFrame({RECORDED: kept, "value": [values[name] for name in kept]})
+    report = Report([RankAgreement(figure=name, tests=[]) for name in kept], metadata=dict(metadata))
+    return report.run(Dataset.from_pandas(frame), None, timestamp=created)
+
+
+def rebuild(url: str, snapshots: Sequence[Snapshot], past: Mapping[str, Sequence[Snapshot]]) -> tuple[int, int]:
+    """Make the Evidently UI's projects anew; how many reports each has then.
+
+    Args:
+        url: the Evidently UI.
+        snapshots: reports of checks, for the chart of the champion.
+        past: reports of backfills by encoder version, for a chart of their own.
+    Raises:
+        ServiceError: the UI does not answer.
+    """
+    try:
+        workspace = RemoteWorkspace(url)
+        for name in (PROJECT, PAST):
+            for project in workspace.search_project(name):
+                workspace.delete_project(project.id)
+        project = _create(workspace)
+        for snapshot in snapshots:
+            workspace.add_run(project.id, snapshot)
+        if past:
+            project = workspace.create_project(PAST, "Past encoders on spot labels that are newer than they are.")
+            lines = [_series(f"version {version}", "rho", {"encoder": version}) for version in past]
+            project.dashboard.add_panel(line_plot_panel("Agreement of past encoders", lines, "Mean per-query ρ"))
+            for snapshot in (snapshot for group in past.values() for snapshot in group):
+                workspace.add_run(project.id, snapshot)
+        return len(snapshots), sum(map(len, past.values()))
+    except Exception as error:
+        # The client lets errors of several HTTP libraries through.
+        raise ServiceError(f"the Evidently UI at {url} could not be rebuilt: {error}") from error
+
+
 def _create(workspace: RemoteWorkspace) -> Any:
     project = workspace.create_project(PROJECT, "Spot checks against exact influence, one report each.")
     project.dashboard.add_panel(
@@ -127,5 +179,6 @@ def _create(workspace: RemoteWorkspace) -> Any:
     return project
 
 
-def _series(legend: str, figure: str) -> PanelMetric:
-    return PanelMetric(legend=legend, metric="RankAgreement", metric_labels={"figure": figure})
+def _series(legend: str, figure: str, metadata: Mapping[str, str] | None = None) -> PanelMetric:
+    labels, kept = {"figure": figure}, dict(metadata or {})
+    return PanelMetric(legend=legend, metric="RankAgreement", metric_labels=labels, metadata=kept)

@@ -83,15 +83,14 @@ class Case:
 
     def begin(self, owner: str) -> Retraining:
         """Note that somebody begins, or goes on."""
-        before = self.record
-        self._clock = time.monotonic()
+        # What a killed run took since its last note is not known.
+        self._clock, before = time.monotonic(), self.record
         runs, started = (before.runs, before.started) if before else (0, "")
         return self._write(phase=Phase.RUNNING, owner=owner, runs=runs + 1, started=started or now())
 
     def note(self, **made: str) -> Retraining:
         """Note what was made, so that it is not paid for again, and the time that it took."""
-        elapsed, self._clock = time.monotonic() - self._clock, time.monotonic()
-        return self._write(seconds=(self.record.seconds if self.record else 0.0) + elapsed, **made)
+        return self._write(**made)
 
     def close(self, phase: Phase, reason: str, promoted: bool = False) -> Retraining:
         """Note how it ended, or why it does not begin; the same words are not written twice."""
@@ -103,7 +102,9 @@ class Case:
     def _write(self, **changes: object) -> Retraining:
         self._fence()
         before = self.record or Retraining(check_id=self.check_id, phase=Phase.DEFERRED, created="")
-        return self._slot.write(before.model_copy(update={**changes, "created": now()}))
+        elapsed, self._clock = time.monotonic() - self._clock, time.monotonic()
+        seconds = before.seconds + (elapsed if before.phase is Phase.RUNNING else 0.0)
+        return self._slot.write(before.model_copy(update={"seconds": seconds, **changes, "created": now()}))
 
 
 def answer_of(store: ObjectStore, check_id: str) -> Retraining | None:

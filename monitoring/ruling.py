@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from influcoder.settings import DriftSettings, RetrainingSettings
+from influcoder.control import RetrainingSettings
+from influcoder.settings import DriftSettings
 from monitoring.check import Check
 from monitoring.decision import Verdict
 from monitoring.retraining import Phase, Retraining

@@ -61,15 +61,14 @@ def deliver(
     Raises:
         StoreError: the outbox can't be read.
     """
-    outbox, done = Outbox(store), Round()
-    threads = []
+    outbox, done, threads = Outbox(store), Round(), []
+    waiting = {channel.name: outbox.waiting(channel.name) for channel in settings.channels}
     for channel in settings.channels:
-        if not (waiting := outbox.waiting(channel.name)):
-            continue
-        worker = _Worker(settings, channel, store, clock, done)
-        # A daemon: a mail server that hangs must not keep a flow's process from ending.
-        threads.append(threading.Thread(target=worker.run, args=(waiting,), daemon=True))
-        threads[-1].start()
+        if waiting[channel.name]:
+            worker = _Worker(settings, channel, store, clock, done)
+            # A daemon: a mail server that hangs must not keep a flow's process from ending.
+            threads.append(threading.Thread(target=worker.run, args=(waiting[channel.name],), daemon=True))
+            threads[-1].start()
     end = None if patience is None else time.monotonic() + patience
     for thread in threads:
         thread.join(None if end is None else max(0.0, end - time.monotonic()))

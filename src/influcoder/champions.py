@@ -4,19 +4,20 @@ A move that was done is noted on the version (`journal.entry`), which tells a mo
 alias that somebody moved by hand later.
 """
 
-import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from influcoder import digests
+from influcoder.digests import files_hash
 from influcoder.errors import ChangedMeanwhileError, RegistryError
-from influcoder.journal import Action, Entry, Event, append, champion_of, entries
+from influcoder.journal import Action, Entry, Event, append, champion_of, confirm, entries
 from influcoder.provenance import code_commit
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.store import ObjectStore
 
 DONE = "journal.entry"
-FILES = "encoder.sha256"
+FILES = digests.FILES
 _IDENTITY = ("labelset.id", "decoder.fingerprint", "teacher.id", "code.commit")
 _REMEDIES = (
     "Run: influcoder journal --repair (the alias follows the journal), "
@@ -31,7 +32,7 @@ class State:
     Args:
         entries: the journal, oldest first.
         alias: the version that MLflow calls champion; None where there is none.
-        unfinished: the entry whose move of the alias was killed; None where there is none.
+        unfinished: the entry whose move was killed, before or just after the alias moved; None where there is none.
     """
 
     entries: tuple[Entry, ...]
@@ -78,7 +79,7 @@ class Champions:
         found, alias = entries(self._store, self._registry.model), self._registry.find(CHAMPION)
         state = State(tuple(found), alias)
         last = next((entry for entry in reversed(found) if entry.action.moves), None)
-        if last is None or not state.problem or state.pointed not in (last.prior, last.evidence.get("alias")):
+        if last is None or state.pointed not in (last.version, last.prior, last.evidence.get("alias")):
             return state
         target = self._registry.find(last.version)
         done = target is None or target.tags.get(DONE) == str(last.number)
@@ -90,11 +91,12 @@ class Champions:
         Raises:
             RegistryError: there is a champion by the journal, and no alias at all.
         """
+        confirm(self._store, self._registry.model)
         state = self.state()
-        if not state.problem:
-            return state
         if state.unfinished:
             self._follow(state.unfinished)
+        elif not state.problem:
+            return state
         elif state.alias:
             self._note(state, state.alias, actor, "the alias was found here; it was moved outside Influcoder")
         else:
@@ -173,17 +175,8 @@ class Champions:
 def digests_of(registry: Registry, version: EncoderVersion) -> dict[str, str]:
     """What identifies a version: its run, what it came from, and SHA-256 over its files' names and content."""
     with tempfile.TemporaryDirectory() as folder:
-        files = _files_hash(registry.download(version, Path(folder)))
+        files = files_hash(registry.download(version, Path(folder)))
     return {"run.id": version.run_id, FILES: files, **{n: version.tags[n] for n in _IDENTITY if n in version.tags}}
-
-
-def _files_hash(folder: Path) -> str:
-    whole = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{path.relative_to(folder).as_posix()} {digest}\n".encode())
-    return whole.hexdigest()
 
 
 def _agreement(state: State) -> str:

@@ -168,7 +168,7 @@ class _Address:
             return cls(str(path), {})
         raise DecoderError(
             f"{uri!r} is no decoder: there is no config.json and no .gguf file.",
-            "Name a checkpoint directory, a .gguf file, package:NAME, hf:NAME, s3://BUCKET/PREFIX, models:/NAME/VERSION.",
+            "Name a checkpoint directory, a .gguf file, package:NAME, hf:NAME, s3://BUCKET/PREFIX or models:/NAME/1.",
         )
 
 

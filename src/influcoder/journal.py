@@ -124,6 +124,12 @@ def entries(store: ObjectStore, model: str) -> list[Entry]:
     return _verified(store, model)[1]
 
 
+def confirm(store: ObjectStore, model: str) -> None:
+    """Let the head know of the last entry, where the writer was killed between the two."""
+    if records := _verified(store, model)[0]:
+        _raise_head(store, model, len(records), sealed_hash(records[-1]))
+
+
 def champion_of(found: Sequence[Entry]) -> str | None:
     """The version that the alias must point to; None where the journal names none."""
     return next((entry.version for entry in reversed(found) if entry.action.moves), None)

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from influcoder.errors import RegistryError
+from influcoder.alive import is_gone, mark
+from influcoder.digests import FILES, files_hash
+from influcoder.errors import IntegrityError, RegistryError
 from influcoder.settings import MlflowSettings
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _SERVING = Path(__file__).parent / "encoder" / "serving.py"
 _SERVED_WITH = ("mlflow", "scikit-learn", "scipy", "sentence-transformers", "torch")
 _EVIDENCE = "evidence/agreement.json"
+_PROCESS = "process"
 
 # A first user has forgotten to start the stack; MLflow would try for minutes before it says so.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
@@ -94,10 +97,16 @@ class Registry:
 
     @contextmanager
     def run(self, name: str, tags: Mapping[str, str]) -> Iterator[str]:
-        """A training run, closed as failed where the body raises; gives the run's id."""
+        """A training run, closed as failed where the body raises; gives the run's id.
+
+        One whose process was killed is closed by the next run on the same host; MLflow would call it running for ever.
+        """
         with self._errors():
-            self._mlflow.set_experiment(self._settings.experiment)
-            with self._mlflow.start_run(run_name=name, tags=dict(tags)) as active:
+            experiment = self._mlflow.set_experiment(self._settings.experiment)
+            for left in self._client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
+                if is_gone(left.data.tags.get(_PROCESS, "")):
+                    self._client.set_terminated(left.info.run_id, "KILLED")
+            with self._mlflow.start_run(run_name=name, tags={**tags, _PROCESS: mark()}) as active:
                 yield active.info.run_id
 
     def log_label_set(self, label_set_id: str, uri: str) -> None:
@@ -136,7 +145,10 @@ class Registry:
             self._mlflow.log_dict(content, _EVIDENCE)
 
     def register(self, folder: Path, dimensions: int, tags: Mapping[str, str], description: str) -> EncoderVersion:
-        """Log a sentence-transformers directory as a model, register it and make it the challenger."""
+        """Log a sentence-transformers directory as a model, register it and make it the challenger.
+
+        The version comes to be with all its tags: one that does not say what it came from is never to be seen.
+        """
         from importlib.metadata import version
 
         from mlflow.models import ModelSignature
@@ -164,11 +176,9 @@ class Registry:
                     {"target": ["A singular value decomposition."], "context": ["What is SVD?"]}
                 ),
                 pip_requirements=needs,
-                registered_model_name=self._settings.model,
             )
-            number = str(info.registered_model_version)
-            for name, value in tags.items():
-                self._client.set_model_version_tag(self._settings.model, number, name, value)
+            known = {**tags, FILES: files_hash(folder)}
+            number = str(self._mlflow.register_model(info.model_uri, self._settings.model, tags=known).version)
             self._client.update_model_version(self._settings.model, number, description)
             self._client.set_registered_model_alias(self._settings.model, CHALLENGER, number)
         return self.version(number)
@@ -209,13 +219,22 @@ class Registry:
         return [self.version(str(number)) for number in numbers]
 
     def download(self, version: EncoderVersion, folder: Path) -> Path:
-        """Fetch the sentence-transformers directory of a version."""
+        """Fetch the sentence-transformers directory of a version.
+
+        Raises:
+            IntegrityError: its files are not those that were registered.
+        """
         with self._errors():
             uri = f"models:/{self._settings.model}/{version.version}"
             root = Path(self._mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
         found = sorted(root.glob("artifacts/**/modules.json"))
         if not found:
             raise RegistryError(f"encoder version {version.version} holds no sentence-transformers directory.")
+        if files_hash(found[0].parent) != version.tags.get(FILES, files_hash(found[0].parent)):
+            raise IntegrityError(
+                f"the files of encoder version {version.version} are not those that were registered.",
+                "Restore them, or go back to another version: influcoder rollback --to VERSION",
+            )
         return found[0].parent
 
     def evidence(self, version: EncoderVersion) -> Evidence:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from influcoder.settings import StoreSettings
 
 _ABSENT = ("NoSuchKey", "404", "NotFound")
 _CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+# S3 refuses requests that were signed earlier or later than this.
+_SKEW = timedelta(minutes=15)
 _FULL = ("InsufficientStorage", "507", "QuotaExceeded", "XMinioStorageFull")
 
 
@@ -199,6 +202,11 @@ class ObjectStore:
             return StoreError(f"bucket {self.bucket!r} does not exist at {self._endpoint}.", "Run: influcoder up")
         if code in _ABSENT:
             return IntegrityError(f"{self.uri(what)} is not there.")
+        if _clocks_differ(error):
+            return StoreError(
+                f"this machine's clock and that of S3 at {self._endpoint} are more than 15 minutes apart.",
+                "Set the clock (NTP), then run the same step again.",
+            )
         if code in _FULL:
             return StoreError(f"the disk behind {self._endpoint} is full.", "Free space, then run the same step again.")
         return StoreError(f"S3 at {self._endpoint} refused {what}: {error.response['Error'].get('Message') or code}")
@@ -207,6 +215,14 @@ class ObjectStore:
 def sha256(data: bytes) -> str:
     """SHA-256 as hex."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _clocks_differ(error: ClientError) -> bool:
+    """Whether a request was refused for its time; the answer to a HEAD says so only by its own."""
+    answer = error.response.get("ResponseMetadata", {})
+    said = answer.get("HTTPHeaders", {}).get("date")
+    refused = answer.get("HTTPStatusCode") == 403
+    return bool(refused and said and abs(parsedate_to_datetime(said) - datetime.now(UTC)) > _SKEW)
 
 
 def _code(error: ClientError) -> str:

@@ -1,6 +1,7 @@
 """What tests of alerts share: a mail server and an HTTP receiver that are real, and alerts to send."""
 
 import json
+import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -60,9 +61,12 @@ class Mailbox:
 
     def __init__(self):
         self.mails = []
-        self.server = Controller(self, "127.0.0.1", 0, authenticator=self._login, auth_require_tls=False)
+        # The controller knocks at the port that it was given, so it can't choose one itself.
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.server = Controller(self, "127.0.0.1", self.port, authenticator=self._login, auth_require_tls=False)
         self.server.start()
-        self.port = self.server.server.sockets[0].getsockname()[1]
 
     def stop(self):
         self.server.stop()

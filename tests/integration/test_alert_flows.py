@@ -8,22 +8,18 @@ import subprocess
 import sys
 import time
 import urllib.request
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alert_world import DEAD, PASSWORD, TOKEN, at, drifted, post, settings_of
 
-from flows.alert import alert as alert_flow
 from flows.alert import notify
-from flows.label import label
 from influcoder.alerting import AlertKind, AlertSettings
-from influcoder.errors import AlertError, ValidationFailedError
 from influcoder.journal import Action, Event, append
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 from monitoring.alerts.deliver import deliver
-from monitoring.alerts.lane import Lanes
 from monitoring.alerts.outbox import Outbox
 from monitoring.alerts.overdue import overdue
 from monitoring.alerts.state import problems, ways
@@ -82,32 +78,49 @@ def test_a_champion_that_nobody_checks_raises_an_alert_once_a_day(store):
     assert first.id == same.id != next_day.id
 
 
-def test_the_flow_delivers_and_fails_where_alerts_are_given_up(stack, receiver, monkeypatch):
-    channels = json.dumps([{"url": DEAD, "name": "dead"}, {"url": receiver.url, "name": "hook"}])
-    monkeypatch.setenv("INFLUCODER_ALERTS__CHANNELS", channels)
-    monkeypatch.setenv("INFLUCODER_STORE__PREFIX", "tests/alert-flow")
-    monkeypatch.setenv("INFLUCODER_ALERTS__GIVE_UP_HOURS", "1")
-    settings = load_settings()
-    store = ObjectStore(settings.store)
-    post(store, settings.alerts, drifted())
-    assert alert_flow() == 1
-    for hours in (0.1, 0.2, 0.4):
-        deliver(settings.alerts, store, at(hours=hours))
-    lane, version = Lanes(store).read("dead")
-    past = datetime.now(UTC) - timedelta(hours=2)
-    tried = {a: t.model_copy(update={"first": past}) for a, t in lane.tried.items()}
-    assert Lanes(store).swap("dead", lane.model_copy(update={"tried": tried}), version)
-    with pytest.raises(AlertError, match="1 on dead"):
-        alert_flow()
+STORY = """
+import json, sys
+from flows.alert import alert
+from influcoder.errors import InflucoderError
+flow = {"alert": alert, "label": label}[sys.argv[1]]
+try:
+    print(json.dumps({"result": flow()}))
+except InflucoderError as error:
+    print(json.dumps({"error": str(error)}))
+"""
 
 
-def test_labels_that_great_expectations_refuses_raise_an_alert_with_its_pages(stack, receiver, monkeypatch):
-    monkeypatch.setenv("INFLUCODER_ALERTS__CHANNELS", json.dumps([receiver.url]))
-    monkeypatch.setenv("INFLUCODER_STORE__PREFIX", "tests/alert-labels")
-    monkeypatch.setenv("INFLUCODER_TEACHER__MAX_TOKENS", "12")
-    monkeypatch.setenv("INFLUCODER_LABELS__MAX_CUT", "0.01")
-    with pytest.raises(ValidationFailedError):
-        label()
+def run_flow(name, prefix, channels, **settings):
+    """A flow in a process of its own: Prefect reads its address when it is imported."""
+    environment = {**os.environ, "INFLUCODER_ALERTS__CHANNELS": json.dumps(channels), **settings}
+    environment["INFLUCODER_STORE__PREFIX"] = prefix
+    command = [sys.executable, "-c", STORY, name]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stdout + done.stderr
+
+
+def test_the_flow_delivers_and_fails_where_alerts_are_given_up(stack, receiver):
+    channels = [{"url": DEAD, "name": "dead"}, {"url": receiver.url, "name": "hook"}]
+    settings = settings_of(*channels, give_up_hours=1)
+    store = ObjectStore(load_settings().store.model_copy(update={"prefix": "tests/alert-flow"}))
+    post(store, settings, drifted())
+    for hours in (-2, -1.5, -1.2):
+        deliver(settings_of(channels[0], give_up_hours=1), store, at(hours=hours))
+    said, shown = run_flow("alert", "tests/alert-flow", channels, INFLUCODER_ALERTS__GIVE_UP_HOURS="1")
+    assert "alerts were given up: 1 on dead." in said["error"]
+    assert [body["title"] for body in receiver.bodies] == ["Influcoder: encoder 1 drifted"]
+    for secret in (TOKEN, PASSWORD):
+        assert secret not in shown
+    said, _ = run_flow("alert", "tests/alert-flow", channels)
+    assert said == {"result": 1}
+    assert "channel dead is dead" in receiver.bodies[-1]["title"]
+
+
+def test_labels_that_great_expectations_refuses_raise_an_alert_with_its_pages(stack, receiver):
+    short = {"INFLUCODER_TEACHER__MAX_TOKENS": "12", "INFLUCODER_LABELS__MAX_CUT": "0.01"}
+    said, _ = run_flow("label", "tests/alert-labels", [receiver.url], **short)
+    assert "is not published" in said["error"]
     (sent,) = receiver.bodies
     assert "labels refused" in sent["title"]
     assert f"{os.environ['PREFECT_UI_URL']}/runs/flow-run/" in sent["message"]

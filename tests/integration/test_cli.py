@@ -49,6 +49,11 @@ def test_every_command_has_help_with_an_example(tmp_path):
         "attribute",
         "status",
         "alerts",
+        "approve",
+        "sweep",
+        "watch",
+        "encoders",
+        "backfill",
     ):
         assert name in listing
         assert "Example" in run(name, "--help", cwd=tmp_path).stdout

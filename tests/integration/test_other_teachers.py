@@ -56,8 +56,9 @@ from influcoder.settings import load_settings
 scores, noise, again = sys.argv[1:]
 labels = import_scores(scores, "a table of ours", second_opinion=again)
 version = train(labels)
-promoted = promote(version)
+refused_gate = promote(version)
 spot = import_scores(scores, "a table of ours", spot=True)
+promoted = promote(version, spot=spot)
 agrees = check(spot=spot)
 other = import_scores(noise, "a table of ours", spot=True)
 drifts = check(spot=other)
@@ -67,7 +68,7 @@ except SettingsError as error:
     refused = str(error)
 tags = Registry(load_settings().mlflow).version(version).tags
 print(json.dumps(dict(labels=labels, promoted=promoted, tags=tags, spot=spot, agrees=agrees, drifts=drifts,
-                      refused=refused, retrained=retrain(drifts))))
+                      refused=refused, refused_gate=refused_gate, retrained=retrain(drifts))))
 """
 
 
@@ -101,6 +102,7 @@ def test_imported_scores_go_through_the_whole_loop(environment, tiny_decoder, co
     block, place = labels.block("train"), {sample.hash: row for row, sample in enumerate(samples)}
     expected = [[1e-4 * rows[place[q.hash]] @ rows[place[c.hash]] for c in block.candidates] for q in block.queries]
     np.testing.assert_allclose(block.labels, expected, rtol=1e-4, atol=1e-9)
+    assert found["refused_gate"] is False, "fresh labels of an imported teacher can't be bought for the gate either"
     assert found["promoted"], "an encoder that was distilled from scores alone beats the untrained one"
     agrees, drifts = (json.loads(store.get(f"checks/{found[name]}/check.json")) for name in ("agrees", "drifts"))
     assert agrees["judgement"]["verdict"] in ("ok", "warn")

@@ -221,6 +221,14 @@ def test_an_alias_that_was_moved_by_hand_is_repaired(champions, by_hand):
         chronicle.mend(adopt=False, reason="")
 
 
+def test_an_alias_that_was_deleted_is_set_anew_from_the_journal(champions, registry):
+    before = champions.state().recorded
+    mlflow.MlflowClient().delete_registered_model_alias("journal-story", "champion")
+    assert "MLflow says no champion" in champions.state().problem
+    assert f"the alias points to version {before}" in chronicle.mend(adopt=False, reason="")
+    assert registry.version("champion").version == before
+
+
 @pytest.mark.parametrize(("mended", "version", "prior"), [("repair", "2", "1"), ("settle", "1", "2")])
 def test_a_move_that_was_killed_half_way_is_finished(champions, registry, mended, version, prior):
     length = len(champions.state().entries)

@@ -80,7 +80,7 @@ def test_challenger_that_ranks_two_queries_of_sixty_does_not_pass():
     labels = np.random.default_rng(0).normal(size=(60, 40))
     scores = np.where(np.arange(60)[:, None] < 2, labels, 1.0)
     chance = agreement(np.random.default_rng(1).normal(size=labels.shape), labels)
-    assert not judge_challenger(agreement(scores, labels), chance, None, 0.02).passed
+    assert not judge_challenger(agreement(scores, labels), chance, None, 0.02, 2).passed
 
 
 def test_every_figure_rests_on_the_same_queries():

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from influcoder.agreement import agreement
-from monitoring.gate import judge_challenger
+from influcoder.errors import IntegrityError
+from influcoder.influence.teacher import Teacher
+from influcoder.labelsets.labelset import LabelSet
+from influcoder.labelsets.manifest import Identity, Manifest, SampleRef
+from influcoder.labelsets.plan import Entry
+from influcoder.samples import split_of
+from monitoring.gate import judge_challenger, prove_disjoint
 
 MARGIN = 0.02
 LABELS = np.random.default_rng(0).normal(size=(60, 40))
@@ -63,3 +69,38 @@ def test_no_evidence_never_passes(empty, role):
     result = judge_challenger(**evidence, margin=0.99, min_queries=2)
     assert not result.passed
     assert any(reason.startswith("failed") for reason in result.reasons)
+
+
+def test_too_few_queries_are_no_evidence():
+    assert judge_challenger(GOOD, CHANCE, FAIR, MARGIN, 60).passed
+    result = judge_challenger(GOOD, CHANCE, FAIR, MARGIN, 61)
+    assert not result.passed
+    assert result.reasons[0] == "failed: 60 usable queries; needs 61"
+
+
+def identity(kind, refs):
+    teacher = Teacher(decoder_fingerprint="d")
+    return Identity(kind=kind, teacher=teacher, samples=tuple(refs), sources=())
+
+
+def spot(chosen):
+    entries = tuple(Entry(sample, "query", "report") for sample in chosen)
+    refs = [SampleRef(hash=e.sample.hash, role=e.role, split=e.split) for e in entries]
+    return LabelSet(identity("spot", refs), entries, None, "", {})
+
+
+def lessons(chosen, split):
+    found = identity("training", [SampleRef(hash=s.hash, role="candidate", split=split) for s in chosen])
+    rest = {"decoder_uri": "", "files": {}, "quarantined": {}, "code_commit": "", "libraries": {}, "created": ""}
+    return Manifest(identity=found, cut_share=None, **rest)
+
+
+@pytest.mark.parametrize("split", ["train", "selection"])
+def test_spot_labels_must_be_of_samples_that_nobody_was_trained_or_chosen_on(samples, split):
+    fresh = [sample for sample in samples if split_of(sample) == "report"]
+    others = [sample for sample in samples if split_of(sample) == split]
+    prove_disjoint(spot(fresh), [lessons(others, split), lessons(fresh, "report")])
+    with pytest.raises(IntegrityError, match="is not of the report split"):
+        prove_disjoint(spot([*fresh, others[0]]), [])
+    with pytest.raises(IntegrityError, match="trained an encoder on 1 samples"):
+        prove_disjoint(spot(fresh), [lessons(others, split), lessons(fresh[:1], split)])

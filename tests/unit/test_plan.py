@@ -114,8 +114,17 @@ def test_spot_samples_come_from_the_report_split():
     assert plan.kind == "spot"
 
 
-def test_spot_labels_become_the_report_split_as_they_are():
+def test_spot_labels_begin_the_report_split():
     spot = plan_spot(POOL, None, SplitBudget(queries=4, candidates=7), seed=3)
+    plan = plan_label_set(POOL, None, BUDGET, seed=0, report=spot.entries)
+    report = tuple(entry for entry in plan.entries if entry.split == "report")
+    assert report[:11] == spot.entries
+    assert counts(plan) == counts(plan_label_set(POOL, None, BUDGET, seed=0))
+    assert len({view(entry.sample) for entry in report}) == 24
+
+
+def test_spot_labels_beyond_the_budget_are_the_report_split():
+    spot = plan_spot(POOL, None, SplitBudget(queries=12, candidates=20), seed=3)
     plan = plan_label_set(POOL, None, BUDGET, seed=0, report=spot.entries)
     assert tuple(entry for entry in plan.entries if entry.split == "report") == spot.entries
     assert counts(plan)["train", "candidate"] == BUDGET.train.candidates

@@ -151,8 +151,8 @@ def train(
 
 for _command in (champion.promote, champion.approve, champion.rollback, champion.journal, champion.encoders):
     app.command()(_command)
-for _command in (champion.sweep, champion.watch, checks.checks, questions.asked, questions.cause):
-    app.command()(_command)
+for _other in (champion.sweep, champion.watch, champion.backfill, checks.checks, questions.asked, questions.cause):
+    app.command()(_other)
 app.add_typer(champion.breaker, name="breaker")
 
 

@@ -140,3 +140,16 @@ def encoders(decoder: Annotated[str | None, typer.Option(help="the decoder in us
     from influcoder.cli.listing import table
 
     console.print(table(decoder))
+
+
+def backfill(
+    version: Annotated[str | None, typer.Option(help="alias or number; all versions unless given")] = None,
+    chart: Annotated[bool, typer.Option("--chart", help="make the history chart anew from the store")] = False,
+) -> None:
+    """Measure past encoders on newer spot labels that are in the store; nothing is labelled.
+
+    Example: `influcoder backfill --version 2 --chart`
+    """
+    from flows.backfill import backfill as flow
+
+    console.print(f"{flow(version, chart)} new measurements")

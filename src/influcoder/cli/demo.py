@@ -32,6 +32,7 @@ POOL = "docs:scipy.optimize,scipy.signal,scipy.sparse,scipy.special"
 PROMPT = "What does scipy.sparse.csr_array do, and how is it used?"
 FINE_TUNING: dict[str, Any] = {"steps": 20, "batch": 2, "learning_rate": 1e-3, "max_tokens": 112}
 EVENT_SECONDS = 90.0
+CHECKS_AFTER = 3
 
 _SETTINGS = """\
 # Sizes of the demo: small enough for two cores and a few minutes. A real deployment leaves them out.
@@ -44,11 +45,11 @@ max_tokens = 112
 [labels.budget]
 train = {{ queries = 28, candidates = 76 }}
 selection = {{ queries = 10, candidates = 20 }}
-report = {{ queries = 30, candidates = 24 }}
+report = {{ queries = 60, candidates = 90 }}
 
 [labels.spot]
-queries = 36
-candidates = 24
+queries = 60
+candidates = 90
 
 [labels.reliability]
 queries = 8
@@ -106,7 +107,7 @@ class Demo:
         first = self._check("check", "fresh exact influence against the champion")
         with self._step("change", "the world changes: the decoder is fine-tuned, the corpus grows"):
             self._change_the_world()
-        second = self._check("check after the change", "the same check, on the decoder and corpus as they are now")
+        second = self._checks_after()
         retraining = self._follow_retraining(second)
         with self._step("attribute", f"what in {POOL} drove the answer to: {PROMPT}"):
             self._attribute()
@@ -146,6 +147,16 @@ class Demo:
         with self._step(name, what):
             self._deployments.run("check", self._say)
         return checks(self._store())[-1]
+
+    def _checks_after(self) -> Check:
+        """Checks as a schedule would make them; a fall that one does not show beyond doubt can add up over several."""
+        for number in range(1, CHECKS_AFTER + 1):
+            found = self._check(
+                f"check {number} after the change", "the same check, on the decoder and corpus as they are now"
+            )
+            if found.verdict is Verdict.DRIFT:
+                break
+        return found
 
     def _change_the_world(self) -> None:
         from influcoder.decoder import load_decoder

@@ -5,12 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from influcoder.cli.dead_runs import watch_for_dead_runs
 from influcoder.cli.stack import ROOT, Stack
 from influcoder.errors import ServiceError
 
 
 def deploy(stack: Stack) -> None:
-    """Apply `prefect.yaml` to the stack's server.
+    """Apply `prefect.yaml` to the stack's server, and have it notice runs whose process died.
 
     Raises:
         ServiceError: Prefect refused a deployment.
@@ -21,3 +22,4 @@ def deploy(stack: Stack) -> None:
     (stack.folder / "deploy.log").write_text(done.stdout + done.stderr)
     if done.returncode:
         raise ServiceError("Prefect refused prefect.yaml.", f"See {stack.folder / 'deploy.log'}.")
+    watch_for_dead_runs(stack.environment()["PREFECT_API_URL"])

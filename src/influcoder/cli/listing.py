@@ -22,9 +22,7 @@ def table(decoder: str | None) -> Table:
     for version in rows:
         found, tags = _decoder(version), version.tags
         places = ", ".join(known[found].uris) if found in known else tags.get("decoder.uri", "")
-        agreement = (
-            f"{tags.get('agreement.rho', '?')} [{tags.get('agreement.lo', '?')}, {tags.get('agreement.hi', '?')}]"
-        )
+        rho, lo, hi = (tags.get(f"agreement.{part}", "?") for part in ("rho", "lo", "hi"))
         valid = "yes" if found == present else "no: it is of another decoder"
         name = f"{found[:12] or 'unknown'} ({places})"
         grid.add_row(name, version.version, ", ".join(version.aliases), f"{rho} \\[{lo}, {hi}]", valid)

@@ -178,6 +178,10 @@ def _variables(folder: Path, ports: Mapping[str, int], access: str, secret: str)
         "PREFECT_UI_URL": f"{local}:{ports['PREFECT_PORT']}",
         "PREFECT_HOME": str(folder.resolve() / "prefect"),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
+        # In memory, leases of concurrency slots end with the server, and their slots would never be given back.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "10",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "influcoder,monitoring",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # Beside the servers of the stack, threads that spin for long wait for each other many times over.

@@ -145,15 +145,27 @@ class FeatureCache:
         return whole
 
     def note(self, name: str) -> bytes | None:
-        """Something small that was measured under this teacher, None where it was not."""
-        return self._store.read_if_there(self._note(name))[0]
+        """Something small that was measured under this teacher, None where it was not.
+
+        Raises:
+            IntegrityError: it was changed or cut off since.
+        """
+        data, _ = self._store.read_if_there(self._note(name))
+        if data is None:
+            return None
+        seal, _, content = data.partition(b"\n")
+        if sha256(content).encode() != seal:
+            raise IntegrityError(
+                f"{self._store.uri(self._note(name))} was changed or cut off.", "Delete it; it will be measured again."
+            )
+        return content
 
     def keep_note(self, name: str, data: bytes) -> None:
         """Keep something small that was measured under this teacher."""
-        self._store.put(self._note(name), data, "application/json")
+        self._store.put(self._note(name), sha256(data).encode() + b"\n" + data)
 
     def _note(self, name: str) -> str:
-        return f"notes/{self._folder.removeprefix('features/')}{name}.json"
+        return f"notes/{self._folder.removeprefix('features/')}{name}.sealed"
 
     def load(self, hashes: Iterable[str], known: dict[str, str]) -> Iterator[FeatureTable]:
         """The cached features of some samples, shard by shard.

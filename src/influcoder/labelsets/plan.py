@@ -62,7 +62,8 @@ def plan_label_set(
         budget: how many of each, by split.
         seed: seed of the draw.
         parent: id of the label set that this one continues.
-        report: entries that are labelled already (spot labels) and become the report split as they are.
+        report: entries that are labelled already (spot labels) and begin the report split; what its budget asks for
+            beyond them is drawn as far as there are samples.
     Raises:
         SampleError: a corpus holds too few samples for the budget.
     """
@@ -73,6 +74,13 @@ def plan_label_set(
     for split in SPLITS:
         if not (split == "report" and report):
             entries += draw.entries(candidates, queries or candidates, split, getattr(budget, split))
+            continue
+        for role, corpus, count in (
+            ("query", queries or candidates, budget.report.queries),
+            ("candidate", candidates, budget.report.candidates),
+        ):
+            given = sum(entry.role == role for entry in report)
+            entries += draw.up_to(corpus, "report", role, max(count - given, 0))
     return Plan("training", tuple(entries), _sources(candidates, queries, report), parent)
 
 

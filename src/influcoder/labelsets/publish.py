@@ -127,9 +127,22 @@ def _scores(store: ObjectStore, manifest: Manifest) -> PairScores:
 
 
 def latest(store: ObjectStore) -> str | None:
-    """The id of the newest training label set, None where there is none."""
-    data, _ = store.read_if_there(_LATEST)
-    return str(json.loads(data)["id"]) if data else None
+    """The id of the newest training label set, None where there is none.
+
+    Raises:
+        IntegrityError: the pointer was damaged.
+    """
+    return _named(store, store.read_if_there(_LATEST)[0])
+
+
+def _named(store: ObjectStore, pointer: bytes | None) -> str | None:
+    try:
+        return None if pointer is None else str(json.loads(pointer)["id"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"{store.uri(_LATEST)} was damaged.",
+            "Delete it, then label again: features are cached, and the pointer is written anew.",
+        ) from error
 
 
 def keep_docs(store: ObjectStore, folder: str, docs: Mapping[str, bytes]) -> None:
@@ -196,7 +209,7 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 def _move_latest(store: ObjectStore, label_set_id: str) -> None:
     for _ in range(_SWAP_ATTEMPTS):
         data, version = store.read_if_there(_LATEST)
-        if data and json.loads(data)["id"] == label_set_id:
+        if _named(store, data) == label_set_id:
             return
         try:
             store.swap(_LATEST, json.dumps({"id": label_set_id, "moved": now()}).encode(), version)

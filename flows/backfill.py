@@ -1,0 +1,90 @@
+"""Past encoders on newer spot labels that are in the store already, and the history chart from the store alone."""
+
+import tempfile
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+
+from prefect import flow
+
+from flows.steps import show, step
+from influcoder.errors import SettingsError
+from influcoder.labelsets import load_label_set
+from influcoder.labelsets.publish import load_manifest
+from influcoder.opened import open_encoder
+from influcoder.progress import progress
+from influcoder.registry import EncoderVersion, Registry
+from influcoder.settings import Settings, load_settings
+from influcoder.store import ObjectStore
+from monitoring.backfill import backfills, missing, save
+from monitoring.check import checks, measure
+from monitoring.report import rebuild, recorded_report
+
+
+@flow(name="backfill", log_prints=True)
+def backfill(version: str | None = None, chart: bool = False) -> int:
+    """Measure past encoders on spot labels that are newer than they are; how many measurements are new.
+
+    No label is bought. What was measured is kept at once, so a run that is killed goes on where it was.
+
+    Args:
+        version: alias or number of one version; all of them unless given.
+        chart: whether the Evidently UI's projects are made anew, from the records in the store.
+    """
+    settings = load_settings()
+    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    versions = [registry.version(version)] if version else registry.versions()
+    count = sum(score(settings, store, registry, found) for found in versions if "labelset.id" in found.tags)
+    if chart:
+        draw(settings, store, registry.model)
+    rows = [
+        record.model_dump(include={"encoder_version", "spot_label_set"}) | record.figures["rho"]
+        for record in backfills(store, registry.model)
+    ]
+    show("backfill", f"# {count} new measurements of past encoders", rows, {})
+    return count
+
+
+@step("measure a past encoder")
+def score(settings: Settings, store: ObjectStore, registry: Registry, version: EncoderVersion) -> int:
+    """Measure a version on each label set that it was not measured on yet."""
+    own = load_manifest(store, version.label_set_id)
+    todo = list(missing(store, registry.model, version, own.identity.teacher.spec, own.created, checks(store)))
+    if not todo:
+        return 0
+    with tempfile.TemporaryDirectory() as folder, progress(f"version {version.version}", len(todo)) as ticker:
+        encoder = open_encoder(registry, version, Path(folder), settings)
+        for manifest in todo:
+            found = measure(encoder, load_label_set(store, manifest.id).evidence("report"))
+            save(store, registry.model, version, manifest, found)
+            ticker.advance(1)
+    return len(todo)
+
+
+@step("rebuild the history chart")
+def draw(settings: Settings, store: ObjectStore, model: str) -> tuple[int, int]:
+    """Every check, and every backfill, as a report of its time.
+
+    Raises:
+        SettingsError: there is no Evidently UI.
+    """
+    if not settings.evidently_url:
+        raise SettingsError("there is no chart to rebuild.", "Set evidently_url to the address of the Evidently UI.")
+    known = [
+        recorded_report(
+            check.figures,
+            datetime.fromisoformat(check.created),
+            {"encoder": check.encoder_version, "decoder": check.decoder[:16], "verdict": str(check.verdict)},
+        )
+        for check in checks(store)
+    ]
+    past = {
+        number: [
+            recorded_report(r.figures, datetime.fromisoformat(r.labelled), {"encoder": number, "backfill": "yes"})
+            for r in group
+        ]
+        for number, group in groupby(backfills(store, model), key=lambda record: record.encoder_version)
+    }
+    counts = rebuild(settings.evidently_url, known, past)
+    print(f"the chart shows {counts[0]} checks, and {counts[1]} measurements of past encoders")
+    return counts

@@ -1,0 +1,87 @@
+"""Every object of the store and every file of an encoder, cut off or changed: noticed by whoever reads it."""
+
+import mlflow
+import pytest
+
+from faults import seen
+from faults.conftest import Place
+from faults.writes import general
+from influcoder.errors import IntegrityError
+from influcoder.influence.cache import FeatureCache
+from influcoder.journal import entries
+from influcoder.labelsets import load_label_set
+from influcoder.store import ObjectStore
+from monitoring.check import checks
+
+KERNEL = "lexical.safetensors"
+# Pages for people, and what nobody reads back: the label set's own figures say the same.
+PAGES = ("data_docs/", "/report.html", "/report.json")
+DAMAGE = {
+    "cut off": lambda data: data[: len(data) // 2],
+    "changed": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :],
+    "emptied": lambda data: b"",
+}
+
+
+@pytest.fixture(scope="module")
+def whole(forge, servers):
+    """A place where everything was done once: labels, an encoder, a champion, a check."""
+    place = Place("damage")
+    place_label = forge.done("label", place)
+    forge.done("train", place)
+    assert forge.done("promote", place) is True
+    check = forge.done("check", place)
+    return place, place_label, check
+
+
+def test_every_damaged_object_is_noticed_or_does_no_harm(forge, whole):
+    place, label_set, _ = whole
+    store = place.store
+    keys: dict[str, str] = {}
+    for key in store.keys(""):
+        if not any(page in key for page in PAGES):
+            keys.setdefault(general(key), key)
+    assert len(keys) >= 9, sorted(keys)
+    for kind, key in keys.items():
+        before = store.get(key)
+        for how, damage in DAMAGE.items():
+            store.put(key, damage(before))
+            with pytest.raises(IntegrityError) as noticed:
+                read_everything(place)
+            assert noticed.value.hint, f"{kind} {how}: what is to be done is not said: {noticed.value}"
+        store.put(key, before)
+    seen.stored(place)
+    assert forge.done("label", place) == label_set
+    assert load_label_set(store, label_set)
+
+
+def read_everything(place):
+    seen.stored(place)
+    for key in place.store.keys("notes/"):
+        folder, name = key.split("/")[1:]
+        FeatureCache(place.store, folder).note(name.removesuffix(".sealed"))
+
+
+@pytest.fixture
+def damaged_encoder(whole, servers):
+    """A place whose champion and another version, both of the same files, have a changed byte in them."""
+    place, _, _ = whole
+    registry, artifacts = place.registry, ObjectStore(servers.stack._store_settings("mlflow"))
+    champion = registry.version("champion")
+    source = mlflow.MlflowClient().get_model_version(registry.model, champion.version).source
+    copy = mlflow.register_model(source, registry.model, tags=dict(champion.tags))
+    name = next(iter(key for key in artifacts.keys("") if source.removeprefix("models:/") in key and KERNEL in key))
+    before = artifacts.get(name)
+    artifacts.put(name, DAMAGE["changed"](before))
+    yield place, str(copy.version)
+    artifacts.put(name, before)
+
+
+def test_a_damaged_encoder_is_noticed_by_every_flow_that_reads_it(forge, damaged_encoder):
+    place, copy = damaged_encoder
+    for flow, arguments in {"check": {}, "promote": {"version": copy}, "rollback": {"to": copy, "force": True}}.items():
+        outcome = forge.run(flow, place, **arguments)
+        assert outcome.kind == "IntegrityError", (flow, outcome)
+        assert "not those that were registered" in outcome.error
+    assert [entry.version for entry in entries(place.store, place.registry.model)] == ["1"]
+    assert len(checks(place.store)) == 1

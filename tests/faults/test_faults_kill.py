@@ -1,0 +1,207 @@
+"""kill -9 of every flow at its write points, then the same again: nothing lost, nothing half-visible.
+
+What follows the n-th write and what comes before the next one is one state of the servers, so a child is killed after
+writes alone, and before the first one. Of writes that are alike the first, one in the middle and the last are taken.
+"""
+
+import json
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from faults import seen
+from faults.conftest import Place
+from faults.writes import places
+from influcoder.champions import Champions, digests_of
+from influcoder.journal import Action, Event
+from influcoder.labelsets import latest, load_label_set
+from influcoder.samples import read_corpus, split_of
+from influcoder.settings import load_settings
+from monitoring.check import checks
+
+
+def killed_everywhere(forge, place, flow, writes, watch, **arguments):
+    """Each run is the rerun of the one that was killed before it, and is killed a little later; where it got to."""
+    reached = [0, *chain(writes)]
+    for point in reached:
+        assert forge.run(flow, place, kill=point, **arguments).killed, point
+        watch(place)
+    return reached
+
+
+def chain(writes):
+    """Where the runs of a chain are killed: what is cached is not written again, so its counts start anew each time."""
+    found = places(writes)
+    if not any(group == "put features" for group, _ in found):
+        return found
+    notes = [place for place in found if place[0].startswith("put notes")]
+    rest = [place for place in found if place not in notes and not place[0].endswith(" features")]
+    return [*3 * [("put features", 1)], *notes, *3 * [("delete features", 1)], *rest]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(forge, servers):
+    """A label set and an encoder that nothing happened to; read only."""
+    place = Place("undisturbed")
+    labelled = forge.run("label", place)
+    assert not labelled.error, labelled.error
+    trained = forge.run("train", place)
+    assert not trained.error, trained.error
+    return place, {"label": labelled, "train": trained}
+
+
+def test_label_killed_at_every_write(forge, place, undisturbed):
+    other, whole = undisturbed
+    reached = killed_everywhere(forge, place, "label", whole["label"].writes, seen.label_sets)
+    assert len(reached) > 12
+    assert forge.done("label", place) == whole["label"].result
+    assert seen.label_sets(place) == [whole["label"].result] == [latest(place.store)]
+    mine, calm = (load_label_set(at.store, whole["label"].result) for at in (place, other))
+    assert mine.identity == calm.identity
+    np.testing.assert_allclose(mine.features.vectors[:], calm.features.vectors[:], atol=1e-3)
+    assert seen.features(place) == seen.features(other) == {entry.sample.hash for entry in calm.entries}
+    assert not [kind for kind in forge.run("label", place).writes], "nothing is left to be done"
+
+
+@pytest.fixture(scope="session")
+def score_file(servers, tmp_path_factory):
+    """Scores of every pair of some samples, as another tool writes them."""
+    by_split = {}
+    for sample in read_corpus(load_settings().corpus).samples:
+        by_split.setdefault(split_of(sample), []).append(sample.id)
+    draw = np.random.default_rng(5)
+    rows = [
+        (query, candidate, draw.normal())
+        for names in by_split.values()
+        for query in names[:6]
+        for candidate in names[6:16]
+    ]
+    path = tmp_path_factory.mktemp("scores") / "scores.csv"
+    pd.DataFrame(rows, columns=["query", "candidate", "score"]).to_csv(path, index=False)
+    return str(path)
+
+
+def test_import_scores_killed_at_every_write(forge, new_place, score_file):
+    calm, place = new_place(), new_place()
+    whole = forge.run("import_scores", calm, table=score_file)
+    assert not whole.error, whole.error
+    reached = killed_everywhere(forge, place, "import_scores", whole.writes, seen.label_sets, table=score_file)
+    assert len(reached) > 5
+    assert forge.done("import_scores", place, table=score_file) == whole.result
+    assert seen.label_sets(place) == [whole.result]
+    mine, other = (load_label_set(at.store, whole.result) for at in (place, calm))
+    assert mine.pairs.equals(other.pairs)
+
+
+@pytest.fixture
+def labelled(forge, place):
+    """A place with a label set."""
+    forge.done("label", place)
+    return place
+
+
+def test_train_killed_at_every_write(forge, labelled, undisturbed):
+    whole = undisturbed[1]["train"]
+
+    def watch(place):
+        seen.lineage(place)
+        assert len(seen.open_runs(place)) <= 1, "a run that was killed is closed by the next one"
+
+    reached = killed_everywhere(forge, labelled, "train", whole.writes, watch)
+    assert len(reached) > 20
+    # The first of these closes the run that was killed before; the second is the last write of all.
+    assert forge.run("train", labelled, kill=("POST /api/2.0/mlflow/runs/update", 2)).killed
+    version = forge.done("train", labelled)
+    assert seen.open_runs(labelled) == []
+    assert labelled.registry.version("challenger").version == version == seen.versions(labelled)[-1]
+    after = len(reached) - reached.index(("POST /api/2.0/mlflow/model-versions/create", 1))
+    assert len(seen.versions(labelled)) == after + 1, "one for each run that got so far, and whole each time"
+    figures = {v.tags["agreement.rho"] for v in labelled.registry.versions()}
+    assert len(figures) == 1, "a rerun ends where the killed one would have"
+
+
+@pytest.fixture
+def new_challenger(undisturbed, new_place):
+    """A function: a place of its own with a champion, version 1, and its copy, version 2, as the challenger."""
+    calm, _ = undisturbed
+    trained = calm.registry.version("challenger")
+
+    def make():
+        place = new_place()
+        for key in calm.store.keys(f"labelsets/{trained.label_set_id}/"):
+            place.store.put(key, calm.store.get(key))
+        registry = place.registry
+        source = mlflow.MlflowClient().get_model_version(calm.registry.model, trained.version).source
+        for _ in range(2):
+            mlflow.register_model(source, registry.model, tags=dict(trained.tags))
+        succession = Champions(place.store, registry)
+        first = Event(action=Action.PROMOTED, version="1", prior=None, actor="someone")
+        succession.move(first.model_copy(update={"digests": digests_of(registry, registry.version("1"))}))
+        mlflow.MlflowClient().set_registered_model_alias(registry.model, "challenger", "2")
+        return place
+
+    return make
+
+
+def settled(place):
+    """Journal and alias agree, and nothing of the move is left to be done."""
+    state, registry = seen.champions(place), place.registry
+    assert (state.recorded, state.unfinished, state.problem) == (state.pointed, None, "")
+    last = state.entries[-1]
+    assert registry.version(last.version).tags["journal.entry"] == str(last.number)
+    assert json.loads(place.store.get(f"journal/{registry.model}/head.json"))["number"] == last.number
+    return [(entry.action, entry.version) for entry in state.entries]
+
+
+def test_promote_killed_at_every_write(forge, new_challenger):
+    calm = new_challenger()
+    whole = forge.run("promote", calm)
+    assert whole.result is True, whole.error
+    assert settled(calm) == [("promoted", "1"), ("promoted", "2")]
+    for point in range(len(whole.writes) + 1):
+        place = new_challenger()
+        assert forge.run("promote", place, kill=point).killed, point
+        seen.champions(place)
+        assert forge.done("promote", place, version="2") is True
+        assert settled(place) == [("promoted", "1"), ("promoted", "2")], point
+        assert place.registry.find("challenger") is None, point
+        assert place.registry.version("2").tags["gate"] == "passed", point
+
+
+def test_rollback_killed_at_every_write(forge, new_challenger):
+    calm = new_challenger()
+    forge.done("promote", calm)
+    whole = forge.run("rollback", calm)
+    assert whole.result == "1", whole.error
+    story = [("promoted", "1"), ("promoted", "2"), ("rolled back", "1")]
+    assert settled(calm) == story
+    for point in range(len(whole.writes) + 1):
+        place = new_challenger()
+        Champions(place.store, place.registry).move(
+            Event(action=Action.PROMOTED, version="2", prior="1", actor="someone")
+        )
+        assert forge.run("rollback", place, kill=point, to="1").killed, point
+        seen.champions(place)
+        again = forge.run("rollback", place, to="1")
+        # The rerun finishes what was killed, and then finds that there is nothing left to do.
+        assert again.result == "1" or again.error == "version 1 is the champion already.", point
+        assert settled(place) == story, point
+
+
+def test_check_killed_at_every_write(forge, new_challenger):
+    place = new_challenger()
+    whole = forge.run("check", place)
+    assert not whole.error, whole.error
+    assert {check.id for check in checks(place.store)} == {whole.result}
+    seen_before = 1
+    for point in [0, *((group, number) for group, number in places(whole.writes) if number == 1)]:
+        assert forge.run("check", place, kill=point).killed, point
+        seen.stored(place)
+        found = checks(place.store)
+        assert len(found) == seen_before + (point == ("put checks/*/check.json", 1)), point
+        seen_before = len(found)
+    again = forge.done("check", place)
+    assert len(checks(place.store)) == seen_before + 1
+    assert again in {check.id for check in checks(place.store)}

@@ -1,0 +1,51 @@
+import os
+
+import pytest
+
+from influcoder.errors import DecoderError
+from influcoder.sources import parts_of, stamp_of
+
+WHOLE = [
+    "config.json",
+    "model-1.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+]
+
+
+def test_weights_configuration_and_tokenizer_are_taken_and_nothing_else():
+    others = ["pytorch_model.bin", "modeling_llama.py", "optimizer.pt", "training_args.bin", "README.md"]
+    assert sorted(parts_of("s3://b/p", [*WHOLE, *others])) == sorted(WHOLE)
+
+
+def test_a_tokenizer_may_stand_beside_the_weights_folder():
+    paths = ["model/config.json", "model/model.safetensors", "components/tokenizer/tokenizer.json", "MLmodel"]
+    assert parts_of("models:/m/1", paths) == paths[:3]
+
+
+def test_one_checkpoint_of_several_is_taken_whole():
+    paths = [f"checkpoint-{step}/{name}" for step in (1, 2) for name in WHOLE]
+    assert {path.split("/")[0] for path in parts_of("s3://b/p", paths)} == {"checkpoint-1"}
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        (["config.json", "pytorch_model.bin", "tokenizer.json"], "no config.json with weights in safetensors"),
+        (["config.json", "model.safetensors"], "no tokenizer"),
+        ([], "no config.json"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(paths, words):
+    with pytest.raises(DecoderError, match=words):
+        parts_of("s3://b/p", paths)
+
+
+def test_the_sign_of_a_directory_changes_with_its_files(tiny_decoder_dir):
+    before = stamp_of(str(tiny_decoder_dir))
+    assert stamp_of(str(tiny_decoder_dir)) == before
+    found = (tiny_decoder_dir / "config.json").stat()
+    os.utime(tiny_decoder_dir / "config.json", ns=(found.st_atime_ns, found.st_mtime_ns + 10**9))
+    assert stamp_of(str(tiny_decoder_dir)) != before
+    os.utime(tiny_decoder_dir / "config.json", ns=(found.st_atime_ns, found.st_mtime_ns))
