@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from influcoder.alerting import AlertKind
 from influcoder.provenance import now
 from influcoder.store import sha256
 from monitoring.alerts.alert import TITLE, Alert, Figure, Posted
 from monitoring.alerts.lane import Lane
-from monitoring.check import Check
-from monitoring.gate import GateResult
+
+if TYPE_CHECKING:
+    # Both bring encoders and torch with them, which a deliverer has no use for.
+    from monitoring.check import Check
+    from monitoring.gate import GateResult
 
 
-def drift(check: Check, links: Mapping[str, str]) -> Alert:
+def drift(check: "Check", links: Mapping[str, str]) -> Alert:
     """The champion no longer ranks like exact influence."""
     rho, change = check.figures["rho"], check.judgement
     what = f"On fresh spot labels, encoder {check.encoder_version} no longer ranks like exact influence."
@@ -42,7 +46,7 @@ def drift(check: Check, links: Mapping[str, str]) -> Alert:
     )
 
 
-def failed_gate(version: str, champion: str | None, result: GateResult, links: Mapping[str, str]) -> Alert:
+def failed_gate(version: str, champion: str | None, result: "GateResult", links: Mapping[str, str]) -> Alert:
     """A challenger was held by the promotion gate."""
     stays = f"Encoder {champion} stays the champion" if champion else "There is still no champion"
     figures = [_triple("lift over the floor", result.over_floor)]
