@@ -10,7 +10,7 @@ from flows.train import train
 from influcoder.champions import Champions
 from influcoder.errors import BusyError, InflucoderError
 from influcoder.labelsets.publish import load_manifest
-from influcoder.registry import CHALLENGER, Registry
+from influcoder.registry import Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 from monitoring.breaker import degraded
@@ -96,9 +96,7 @@ def make(store: ObjectStore, registry: Registry, decision: Check, case: Case) ->
 def registered(registry: Registry, label_set: str) -> str:
     """The version that a killed run trained on these labels and had no time to note; empty where there is none."""
     found = [version for version in registry.versions() if version.tags.get("labelset.id") == label_set]
-    # The alias is what a registration sets last, so that a version without it may lack tags.
-    done = [version for version in found if CHALLENGER in version.aliases]
-    return done[-1].version if done else ""
+    return found[-1].version if found else ""
 
 
 @step("record the refusal")

@@ -16,6 +16,8 @@ from monitoring.buying import Ledger
 from monitoring.decision import Judgement, Verdict
 from monitoring.floor import Bounds
 
+_MEND = "Restore it from a copy of the bucket, or delete it: then this check never was."
+
 
 class Check(BaseModel):
     """What one check found; the truth that reports, dashboards and events are made from.
@@ -116,9 +118,9 @@ def load_check(store: ObjectStore, check_id: str) -> Check:
     try:
         check = Check.model_validate_json(store.get(key))
     except ValidationError as error:
-        raise IntegrityError(f"{store.uri(key)} is no check.") from error
+        raise IntegrityError(f"{store.uri(key)} is no check.", _MEND) from error
     if check.with_id().id != check_id:
-        raise IntegrityError(f"{store.uri(key)} was changed after it was written.")
+        raise IntegrityError(f"{store.uri(key)} was changed after it was written.", _MEND)
     return check
 
 

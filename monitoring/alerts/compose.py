@@ -32,7 +32,7 @@ def drift(check: "Check", links: Mapping[str, str]) -> Alert:
         figures=(
             Figure(name="agreement (mean per-query ρ)", value=rho["value"], lo=rho["lo"], hi=rho["hi"]),
             Figure(name="change since promotion", value=change.change, lo=change.lo, hi=change.hi),
-            _figure("untrained encoder", check.untrained["rho"]),
+            *_bounds(check),
         ),
         doing="It answers this check once: it labels what is new, trains a challenger, and the gate decides. "
         f"Until then encoder {check.encoder_version} goes on answering.",
@@ -154,6 +154,15 @@ def test_message() -> Alert:
         doing="Nothing: no alert was raised.",
         created=now(),
     )
+
+
+def _bounds(check: Check) -> list[Figure]:
+    """Where the agreement stands; records from before floors were measured know the untrained encoder alone."""
+    bounds = check.bounds
+    if bounds is None:
+        return [_figure("untrained encoder", check.untrained["rho"])]
+    found = [_figure(f"floor ({bounds.floor})", bounds.floors[bounds.floor]), _figure("lift over it", bounds.lift)]
+    return [*found, _figure("ceiling of the labels", bounds.ceiling)] if bounds.ceiling else found
 
 
 def _figure(name: str, values: Mapping[str, float]) -> Figure:

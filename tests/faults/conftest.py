@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,14 +38,17 @@ spot = {{ queries = 15, candidates = 16 }}
 base = "{encoder}"
 recipe = "kernel"
 max_tokens = 32
+[buying]
+first = 1.0
 [drift]
 min_queries = 5
 [gate]
 margin = 0.5
+min_queries = 5
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers(tmp_path_factory, tiny_decoder_dir, tokenizer_of):
     folder = tmp_path_factory.mktemp("faults")
     corpus = write_corpus(folder / "pool.jsonl")
@@ -73,11 +78,53 @@ class Outcome:
     writes: tuple[str, ...]
 
 
+@dataclass
+class Child:
+    """A flow in a process of its own.
+
+    Args:
+        forge: it was forked from.
+        trace: file of the writes that it did.
+        outcome: file of what it says at its end.
+        pid: its process id.
+    """
+
+    forge: "Forge"
+    trace: Path
+    outcome: Path
+    pid: int = 0
+
+    def wait_until_held(self, seconds: float = 60) -> None:
+        """Wait until it has got to the write that it is held after."""
+        waiting, end = Path(f"{self.trace}.held"), time.monotonic() + seconds
+        while not waiting.exists():
+            assert time.monotonic() < end, f"it is not held: {self.writes}"
+            time.sleep(0.02)
+
+    def go_on(self) -> Outcome:
+        """Let it go on, and wait for its end."""
+        Path(f"{self.trace}.go").touch()
+        return self.end()
+
+    def end(self) -> Outcome:
+        """Wait for its end."""
+        found = self.forge.ask({"wait": self.pid, "outcome": str(self.outcome)})
+        self.forge.children.discard(self.pid)
+        told = {name: found.get(name) for name in ("error", "kind", "result")}
+        return Outcome(killed=found["signal"] == 9, writes=self.writes, **told)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The writes that it did so far."""
+        return tuple(self.trace.read_text().splitlines()) if self.trace.is_file() else ()
+
+
 class Forge:
     """Runs flows in forked children of one process that has imported everything already."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder, self.log, self.number = folder, folder / "children.log", 0
+        self.children: set[int] = set()
         reading, writing = os.pipe()
         path = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "src"), str(ROOT)])
         with (folder / "forge.log").open("ab") as log:
@@ -100,34 +147,35 @@ class Forge:
         assert line, (self.folder / "forge.log").read_text()[-3000:]
         return json.loads(line)
 
-    def begin(self, flow: str, place: "Place", kill: object = None, hold: object = None, clock: float = 0, **arguments):
-        """Start a child; `end` waits for it."""
+    def begin(
+        self, flow: str, place: "Place", kill=None, hold=None, clock: float = 0, env=None, **arguments
+    ) -> "Child":
+        """Start a child."""
         self.number += 1
         stem = self.folder / f"{self.number:04d}-{flow}"
-        self.trace = Path(f"{stem}.trace")
+        child = Child(self, Path(f"{stem}.trace"), Path(f"{stem}.json"))
         order = {
             "flow": flow,
             "arguments": arguments,
-            "env": place.environment,
+            "env": {**place.environment, **(env or {})},
             "kill": kill,
             "hold": hold,
             "clock": clock,
-            "trace": str(self.trace),
-            "outcome": f"{stem}.json",
+            "trace": str(child.trace),
+            "outcome": str(child.outcome),
             "log": str(self.log),
         }
-        print(json.dumps(order), file=self.process.stdin, flush=True)
+        child.pid = self.ask(order)["pid"]
+        self.children.add(child.pid)
+        return child
 
-    def end(self) -> Outcome:
-        found = self.read()
-        writes = self.trace.read_text().splitlines() if self.trace.is_file() else []
-        told = {name: found.get(name) for name in ("error", "kind", "result")}
-        return Outcome(killed=found["signal"] == 9, writes=tuple(writes), **told)
+    def ask(self, order: dict) -> dict:
+        print(json.dumps(order), file=self.process.stdin, flush=True)
+        return self.read()
 
     def run(self, flow: str, place: "Place", **options) -> Outcome:
         """Run a flow in a child and wait for its end."""
-        self.begin(flow, place, **options)
-        return self.end()
+        return self.begin(flow, place, **options).end()
 
     def done(self, flow: str, place: "Place", **options):
         """The result of a flow that nothing must happen to."""
@@ -137,12 +185,14 @@ class Forge:
         return outcome.result
 
     def close(self) -> None:
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)
         self.process.stdin.close()
         self.process.wait(30)
         self.outcomes.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def forge(servers, tmp_path_factory):
     forge = Forge(tmp_path_factory.mktemp("forge"), servers.environment)
     yield forge

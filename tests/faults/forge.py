@@ -18,7 +18,7 @@ import torch
 from faults.writes import Counter, watch
 from influcoder.errors import InflucoderError
 
-FLOWS = ("check", "import_scores", "label", "promote", "retrain", "rollback", "train")
+FLOWS = ("check", "import_scores", "label", "promote", "retrain", "rollback", "sweep", "train")
 LATE = (
     "great_expectations.expectations",
     "influcoder.encoder.lexical",
@@ -37,16 +37,21 @@ def main() -> None:
     print(json.dumps({"ready": True}), file=outcomes)
     for line in sys.stdin:
         order = json.loads(line)
-        sys.stdout.flush()
+        if "wait" in order:
+            print(json.dumps(ended(order)), file=outcomes)
+            continue
         child = os.fork()
         if not child:
-            # A group of its own, so that nothing that it starts outlives it.
-            os.setpgid(0, 0)
             work(order)
-        _, status = os.waitpid(child, 0)
-        done = Path(order["outcome"]).read_text() if Path(order["outcome"]).is_file() else "{}"
-        outcome = {"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, **json.loads(done)}
-        print(json.dumps(outcome), file=outcomes)
+        print(json.dumps({"pid": child}), file=outcomes)
+
+
+def ended(order: dict) -> dict:
+    """How a child ended, and what it said."""
+    _, status = os.waitpid(order["wait"], 0)
+    said = Path(order["outcome"])
+    told = json.loads(said.read_text()) if said.is_file() else {}
+    return {"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, **told}
 
 
 def work(order: dict) -> None:

@@ -16,7 +16,7 @@ TOPICS = {
 def write_corpus(path: Path) -> Path:
     draw = random.Random(11)
     with path.open("w") as file:
-        for number in range(320):
+        for number in range(640):
             topic = draw.choice(sorted(TOPICS))
             target = " ".join(draw.choices(TOPICS[topic], k=draw.randint(4, 16)))
             print(json.dumps({"id": str(number), "context": "A story: ", "target": target, "source": topic}), file=file)

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,18 +19,10 @@ CASES = {
 
 
 def held(forge, flow, place, at):
-    """A child that waits after one of its writes; a function lets it go on and gives what becomes of it."""
-    forge.begin(flow, place, hold=at)
-    waiting, end = Path(f"{forge.trace}.held"), time.monotonic() + 60
-    while not waiting.exists():
-        assert time.monotonic() < end, f"{flow} did not get to {at}"
-        time.sleep(0.02)
-
-    def go_on():
-        Path(f"{forge.trace}.go").touch()
-        return forge.end()
-
-    return go_on
+    """A child that waits after one of its writes."""
+    child = forge.begin(flow, place, hold=at)
+    child.wait_until_held()
+    return child
 
 
 def all_keys(place):
@@ -52,10 +43,10 @@ def test_a_server_that_dies_in_the_middle_and_is_away_at_the_start(forge, up_aga
     flow, at, kind, words = CASES[server]
     if flow == "train":
         forge.done("label", place)
-    go_on = held(forge, flow, place, at)
+    child = held(forge, flow, place, at)
     before = all_keys(place) if server == "mlflow" else None
     up_again.kill(server)
-    for outcome in (go_on(), forge.run(flow, place)):
+    for outcome in (child.go_on(), forge.run(flow, place)):
         assert outcome.kind == kind, outcome
         assert words in outcome.error
     assert not outcome.writes, "nothing is written where a server is away at the start"
@@ -75,29 +66,29 @@ def test_a_server_that_is_started_again_at_once_is_not_noticed(forge, up_again, 
     flow, at, _, _ = CASES[server]
     if flow == "train":
         forge.done("label", place)
-    go_on = held(forge, flow, place, at)
+    child = held(forge, flow, place, at)
     up_again.kill(server)
     up_again.start(server)
-    outcome = go_on()
+    outcome = child.go_on()
     assert not outcome.error
     seen.everything(place)
     assert len(seen.label_sets(place)) == 1
 
 
 def test_prefect_that_dies_in_the_middle_and_is_away_at_the_start(forge, up_again, place):
-    go_on = held(forge, "label", place, ("put features", 3))
+    child = held(forge, "label", place, ("put labelsets/*/manifest.json", 1))
     up_again.kill("prefect")
-    outcome = go_on()
+    outcome = child.go_on()
     assert outcome.error, "a step that can't be reported is not called done"
-    done = subprocess.run(
-        [COMMAND, "label"], env={**os.environ, **place.environment}, capture_output=True, text=True, timeout=200
-    )
+    command = [COMMAND, "label"]
+    before = all_keys(place)
+    done = subprocess.run(command, env={**os.environ, **place.environment}, capture_output=True, text=True, timeout=200)
     assert done.returncode == 1
     assert "Prefect at" in done.stderr
     assert "does not answer. Run: influcoder up" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+    assert all_keys(place) == before, "nothing is written"
     seen.everything(place)
-    assert seen.label_sets(place) == []
     up_again.start("prefect")
     name = forge.done("label", place)
-    assert seen.label_sets(place) == [name]
+    assert seen.label_sets(place) == [name] == [latest(place.store)]

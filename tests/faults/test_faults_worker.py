@@ -8,16 +8,22 @@ from prefect.deployments import run_deployment
 
 from faults import seen
 from influcoder.cli import deployments
-from influcoder.cli.dead_runs import NAME, SILENCE_SECONDS
+from influcoder.cli.dead_runs import NAME, SILENCE_SECONDS, watch_for_dead_runs
 from influcoder.cli.deploy import deploy
 
 
 @pytest.fixture
 def worker(servers, place):
     """A worker whose flows write to the test's own place, killed at the end with all that it started."""
-    deploy(servers.stack)
-    deploy(servers.stack)
     servers.start("worker", **place.environment)
+    # The worker makes the pool that prefect.yaml names.
+    end = time.monotonic() + 60
+    with get_client(sync_client=True) as client:
+        while not client.request("POST", "/work_pools/filter", json={}).json():
+            assert time.monotonic() < end, servers.stack.tail(20)
+            time.sleep(0.5)
+    deploy(servers.stack)
+    watch_for_dead_runs(servers.environment["PREFECT_API_URL"])
     yield servers
     if "worker" in servers.running:
         servers.kill("worker")
@@ -32,7 +38,7 @@ def slots_taken():
 def test_a_killed_worker_gives_its_slot_back_in_bounded_time(worker, place):
     with get_client(sync_client=True) as client:
         names = [found["name"] for found in client.request("POST", "/automations/filter", json={}).json()]
-    assert names.count(NAME) == 1, "deploying twice leaves one"
+    assert names.count(NAME) == 1, "asking twice leaves one"
     first = run_deployment("label/label", timeout=0, as_subflow=False)
     end = time.monotonic() + 120
     while not list(place.store.keys("features/")):

@@ -14,7 +14,7 @@ from pathlib import Path
 READS = ("/search", "/get-latest-versions")
 _HEX = re.compile(r"[0-9a-f]{16,}")
 _RANDOM = (
-    (re.compile(r"journal/[^/]+/"), "journal/MODEL/"),
+    (re.compile(r"(journal|promotions)/[^/]+/(\d+|\w+)"), r"\1/MODEL/N"),
     (re.compile(r"m-[0-9a-f]{32}"), "MODEL"),
     (re.compile(r"/\d+/"), "/N/"),
     (_HEX, "*"),

@@ -54,8 +54,8 @@ def show(
     if as_json:
         for way in listed:
             channels = {name: d.outcome if d else "waiting" for name, d in way.deliveries.items()}
-            alert = way.posted.alert.model_dump(mode="json")
-            print(json.dumps({"id": way.posted.id, "alert": alert, "channels": channels}, ensure_ascii=False))
+            told = way.posted.alert.model_dump(mode="json")
+            print(json.dumps({"id": way.posted.id, "alert": told, "channels": channels}, ensure_ascii=False))
         return
     grid = Table(title="Alerts", title_justify="left")
     for name in ("id", "raised", "kind", "what", "delivered to", "waits for", "given up on"):

@@ -80,7 +80,9 @@ def load_manifest(store: ObjectStore, label_set_id: str) -> Manifest:
             "Label again with this version of influcoder, or read it with the one that wrote it.",
         )
     if manifest.id != label_set_id:
-        raise IntegrityError(f"{store.uri(key)} was changed: it says what {manifest.id} would stand for.")
+        raise IntegrityError(
+            f"{store.uri(key)} was changed: it says what {manifest.id} would stand for.", "Restore it from a backup."
+        )
     return manifest
 
 
@@ -96,7 +98,9 @@ def load_label_set(store: ObjectStore, label_set_id: str) -> LabelSet:
     if [(e.sample.hash, e.role, e.split) for e in entries] != [
         (ref.hash, ref.role, ref.split) for ref in manifest.identity.samples
     ]:
-        raise IntegrityError(f"label set {label_set_id}: its texts are not the ones its manifest names.")
+        raise IntegrityError(
+            f"label set {label_set_id}: its texts are not the ones its manifest names.", "Restore it from a backup."
+        )
     pairwise = manifest.identity.teacher.spec.pairwise
     return LabelSet(
         manifest.identity,
