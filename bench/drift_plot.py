@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from common import RESULTS
 
-COLOURS = ("#2f6db5", "#86b3e0", "#d9822b", "#9aa3ad", "#a05195")
+COLOURS = ("#173f6e", "#2f6db5", "#86b3e0", "#d9822b", "#9aa3ad", "#a05195")
 
 
 def plot_power(
@@ -26,7 +26,9 @@ def plot_power(
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(2, len(shares), figsize=(5.2 * len(shares), 7), layout="constrained", squeeze=False)
+    figure, axes = pyplot.subplots(
+        2, len(shares), figsize=(5.2 * len(shares), 7.6), layout="constrained", squeeze=False
+    )
     for column, name in enumerate(shares):
         above, below = axes[:, column]
         for colour, rule in zip(COLOURS, shares[name], strict=True):
@@ -41,6 +43,7 @@ def plot_power(
         below.minorticks_off()
     for item in axes.flat:
         item.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].legend(frameon=False, loc="center right", fontsize=8)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper left", ncols=2, frameon=False)
     figure.savefig(RESULTS / "drift_power.png", dpi=150)
     pyplot.close(figure)

@@ -9,7 +9,7 @@ from drift_checks import Bank
 
 from influcoder.settings import DriftSettings
 from monitoring.course import Look
-from monitoring.sequential import change_now, contrasts, excluded, log_evidence
+from monitoring.sequential import Contrasts, change_now, contrasts, excluded, log_evidence
 
 NEVER = np.iinfo(np.int64).max
 Array = np.ndarray
@@ -107,13 +107,26 @@ def sequentially(runs: Runs, settings: DriftSettings, adaptive: bool) -> Followe
             mean, variance = runs.check(day, batch, settings)
             values[open_runs, day], variances[open_runs, day] = mean[open_runs], variance[open_runs]
             found = contrasts(values[open_runs, : day + 1], variances[open_runs, : day + 1])
-            crossed = log_evidence(found, settings.scale) >= -np.log(settings.alpha)
-            crossed &= change_now(found, settings.scale) <= -settings.margin
+            crossed = _drifted(found, settings)
             alarms[open_runs[crossed]] = day
             done = crossed | excluded(found, settings.margin, settings.miss) | (batch == len(samples) - 1)
             bought += int(samples[batch]) * int(done.sum())
             open_runs = open_runs[~done]
     return Followed(alarms, bought / checks)
+
+
+def _drifted(found: Contrasts, settings: DriftSettings) -> Array:
+    """Whether each run is called drifted; only those are mixed whose best change point could be enough alone."""
+    enough = -np.log(settings.alpha)
+    best = (found.information * np.square(np.maximum(found.fall, 0)) / 2).max(-1)
+    drifted = np.log(2) + best >= enough
+    for test in (
+        lambda some: log_evidence(some, settings.scale) >= enough,
+        lambda some: change_now(some, settings.scale) <= -settings.margin,
+    ):
+        if drifted.any():
+            drifted[drifted] = test(Contrasts(found.fall[drifted], found.information[drifted]))
+    return drifted
 
 
 def by_threshold(runs: Runs, settings: DriftSettings) -> Followed:

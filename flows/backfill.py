@@ -75,6 +75,7 @@ def draw(settings: Settings, store: ObjectStore, model: str) -> tuple[int, int]:
             check.figures,
             datetime.fromisoformat(check.created),
             {"encoder": check.encoder_version, "decoder": check.decoder[:16], "verdict": str(check.verdict)},
+            check.bounds,
         )
         for check in checks(store)
     ]

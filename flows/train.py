@@ -1,6 +1,7 @@
 """A label set version → a distilled encoder, measured, registered in MLflow as the challenger."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from prefect import flow
@@ -10,6 +11,7 @@ from influcoder.agreement import Agreement, agreement
 from influcoder.decoder import load_decoder
 from influcoder.encoder import Distilled, Encoder, distil
 from influcoder.encoder.card import describe, tags_of
+from influcoder.encoder.checkpoints import Checkpoints
 from influcoder.encoder.distil import recipes_of
 from influcoder.encoder.plots import agreement_figure, training_figure
 from influcoder.errors import StoreError
@@ -38,8 +40,10 @@ def train(label_set: str | None = None, start: str = "base") -> str:
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     labels = load(store, label_set)
     with registry.run(f"distil from {labels.id}", {"labelset.id": labels.id}) as run_id:
-        distilled = fit(settings, registry, labels, start)
+        checkpoints = Checkpoints(store, owner=run_id, replaced=registry.give_up)
+        distilled = fit(settings, registry, labels, start, checkpoints)
         version = register(settings, store, registry, labels, distilled)
+        checkpoints.clear()
     report(registry, version, run_id)
     return version.version
 
@@ -54,8 +58,11 @@ def load(store: ObjectStore, label_set: str | None) -> LabelSet:
 
 
 @step("distil")
-def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str) -> Distilled:
-    """Solve, or train until the selection split stops getting better; all that is tried is logged."""
+def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str, checkpoints: Checkpoints) -> Distilled:
+    """Solve, or train until the selection split stops getting better; all that is tried is logged.
+
+    A training that was killed goes on from its checkpoint, and its epochs are logged again: the new run has them all.
+    """
     registry.log_label_set(labels.id, ObjectStore(settings.store).uri(f"labelsets/{labels.id}/"))
     registry.log_params({**settings.encoder.model_dump(), "start": start})
     recipes = recipes_of(labels, settings.encoder)
@@ -64,7 +71,11 @@ def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str) ->
         decoder = load_decoder(labels.decoder_uri) if "kernel" in recipes else None
         earlier = list(parents(ObjectStore(settings.store), labels)) if "kernel" in recipes else []
         log = registry.log_metrics
-        return distil(encoder, labels, settings.encoder, decoder, earlier, lambda number, values: log(values, number))
+
+        def say(number: int, values: Mapping[str, float]) -> None:
+            log(values, number)
+
+        return distil(encoder, labels, settings.encoder, decoder, earlier, say, checkpoints)
 
 
 @step("measure and register")

@@ -86,7 +86,10 @@ def send(url: str, report: RenderedReport) -> str:
 
 
 def recorded_report(
-    figures: Mapping[str, Mapping[str, float]], created: datetime, metadata: dict[str, str]
+    figures: Mapping[str, Mapping[str, float]],
+    created: datetime,
+    metadata: dict[str, str],
+    bounds: Bounds | None = None,
 ) -> Snapshot:
     """A report of figures that were computed before, as of then.
 
@@ -94,10 +97,15 @@ def recorded_report(
         figures: value, lo and hi by figure, as a record keeps them.
         created: when they were computed.
         metadata: what the report is about.
+        bounds: floor, ceiling and lift; None where they were not measured.
     """
     rho, values = figures["rho"], {name: figure["value"] for name, figure in figures.items()}
     values |= {"rho_lo": rho["lo"], "rho_hi": rho["hi"]}
-    kept = [name for name in FIGURES if name in values and np.isfinite(values[name])]
+    if bounds is not None:
+        lift = bounds.lift
+        values |= {"floor": bounds.height, "lift": lift["value"], "lift_lo": lift["lo"], "lift_hi": lift["hi"]}
+        values |= {"ceiling": bounds.ceiling["value"]} if bounds.ceiling else {}
+    kept = [name for name in (*FIGURES, *BOUNDS) if name in values and np.isfinite(values[name])]
     frame = pd.DataFrame({RECORDED: kept, "value": [values[name] for name in kept]})
     report = Report([RankAgreement(figure=name, tests=[]) for name in kept], metadata=dict(metadata))
     return report.run(Dataset.from_pandas(frame), None, timestamp=created)

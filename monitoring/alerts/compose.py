@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from influcoder.alerting import AlertKind
 from influcoder.provenance import now
 from influcoder.store import sha256
 from monitoring.alerts.alert import TITLE, Alert, Figure, Posted
 from monitoring.alerts.lane import Lane
-from monitoring.check import Check
-from monitoring.gate import GateResult
+
+if TYPE_CHECKING:
+    # Both bring encoders and torch with them, which a deliverer has no use for.
+    from monitoring.check import Check
+    from monitoring.gate import GateResult
 
 
-def drift(check: Check, links: Mapping[str, str]) -> Alert:
+def drift(check: "Check", links: Mapping[str, str]) -> Alert:
     """The champion no longer ranks like exact influence."""
     rho, change = check.figures["rho"], check.judgement
     what = f"On fresh spot labels, encoder {check.encoder_version} no longer ranks like exact influence."
@@ -28,7 +32,7 @@ def drift(check: Check, links: Mapping[str, str]) -> Alert:
         figures=(
             Figure(name="agreement (mean per-query ρ)", value=rho["value"], lo=rho["lo"], hi=rho["hi"]),
             Figure(name="change since promotion", value=change.change, lo=change.lo, hi=change.hi),
-            _figure("untrained encoder", check.untrained["rho"]),
+            *_bounds(check),
         ),
         doing="It answers this check once: it labels what is new, trains a challenger, and the gate decides. "
         f"Until then encoder {check.encoder_version} goes on answering.",
@@ -42,7 +46,7 @@ def drift(check: Check, links: Mapping[str, str]) -> Alert:
     )
 
 
-def failed_gate(version: str, champion: str | None, result: GateResult, links: Mapping[str, str]) -> Alert:
+def failed_gate(version: str, champion: str | None, result: "GateResult", links: Mapping[str, str]) -> Alert:
     """A challenger was held by the promotion gate."""
     stays = f"Encoder {champion} stays the champion" if champion else "There is still no champion"
     figures = [_triple("lift over the floor", result.over_floor)]
@@ -150,6 +154,15 @@ def test_message() -> Alert:
         doing="Nothing: no alert was raised.",
         created=now(),
     )
+
+
+def _bounds(check: Check) -> list[Figure]:
+    """Where the agreement stands; records from before floors were measured know the untrained encoder alone."""
+    bounds = check.bounds
+    if bounds is None:
+        return [_figure("untrained encoder", check.untrained["rho"])]
+    found = [_figure(f"floor ({bounds.floor})", bounds.floors[bounds.floor]), _figure("lift over it", bounds.lift)]
+    return [*found, _figure("ceiling of the labels", bounds.ceiling)] if bounds.ceiling else found
 
 
 def _figure(name: str, values: Mapping[str, float]) -> Figure:

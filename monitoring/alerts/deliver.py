@@ -101,7 +101,9 @@ class _Worker:
         found = {}
         for alert in waiting:
             try:
-                if self._outbox.has(alert):
+                if self._outbox.delivery(alert, self._channel.name):
+                    self._outbox.clear(alert, self._channel.name)
+                elif self._outbox.has(alert):
                     found[alert] = self._outbox.read(alert)
             except IntegrityError as error:
                 log.error("alert %s is skipped: %s", alert, error)

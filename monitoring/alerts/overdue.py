@@ -6,7 +6,6 @@ from influcoder.alerting import AlertKind, AlertSettings
 from influcoder.journal import Action, entries
 from influcoder.store import ObjectStore
 from monitoring.alerts.alert import Alert
-from monitoring.check import checks
 
 DAY = timedelta(days=1)
 
@@ -26,6 +25,9 @@ def overdue(settings: AlertSettings, store: ObjectStore, model: str, now: dateti
     reigns = [entry for entry in entries(store, model) if entry.action is not Action.HELD]
     if not reigns:
         return None
+    # It brings torch with it, and is not needed before there is a champion.
+    from monitoring.check import checks
+
     found = checks(store)
     last, name = reigns[-1].created, f"entry {reigns[-1].number}"
     if found and datetime.fromisoformat(found[-1].created) > datetime.fromisoformat(last):

@@ -23,10 +23,10 @@ SECONDS_BETWEEN_LINES = 5.0
 class Ticker:
     """Counts finished units of work."""
 
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, what: str, total: int, done: int = 0) -> None:
         self._what = what
         self._total = total
-        self._done = 0
+        self._done = self._before = done
         self._start = self._said = time.monotonic()
 
     def advance(self, units: int = 1, note: str = "") -> None:
@@ -36,8 +36,9 @@ class Ticker:
         if now - self._said < SECONDS_BETWEEN_LINES and self._done < self._total:
             return
         self._said = now
-        left = (now - self._start) / self._done * (self._total - self._done)
-        rate = self._done / max(now - self._start, 1e-9)
+        # What was done before does not say how fast this is.
+        rate = (self._done - self._before) / max(now - self._start, 1e-9)
+        left = (self._total - self._done) / max(rate, 1e-9)
         logger.info(
             "%s: %d of %d, %.2f a second, %.0f s left%s",
             *(self._what, self._done, self._total, rate, left, f", {note}" if note else ""),
@@ -45,10 +46,10 @@ class Ticker:
 
 
 class _Bar(Ticker):
-    def __init__(self, what: str, total: int, progress: Progress) -> None:
-        super().__init__(what, total)
+    def __init__(self, what: str, total: int, done: int, progress: Progress) -> None:
+        super().__init__(what, total, done)
         self._progress = progress
-        self._task = progress.add_task(what, total=total)
+        self._task = progress.add_task(what, total=total, completed=done)
 
     def advance(self, units: int = 1, note: str = "") -> None:
         text = f"{self._what} ({note})" if note else self._what
@@ -56,11 +57,11 @@ class _Bar(Ticker):
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Ticker]:
-    """A ticker for `total` units of work."""
+def progress(what: str, total: int, done: int = 0) -> Iterator[Ticker]:
+    """A ticker for `total` units of work, of which some were done before."""
     if not sys.stderr.isatty():
-        yield Ticker(what, total)
+        yield Ticker(what, total, done)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        yield _Bar(what, total, bar)
+        yield _Bar(what, total, done, bar)

@@ -109,6 +109,12 @@ class Registry:
             with self._mlflow.start_run(run_name=name, tags={**tags, _PROCESS: mark()}) as active:
                 yield active.info.run_id
 
+    def give_up(self, run_id: str) -> None:
+        """Close a run whose process was killed: MLflow can't know, and shows it as running for ever."""
+        with self._errors():
+            if self._client.get_run(run_id).info.status == "RUNNING":
+                self._client.set_terminated(run_id, status="KILLED")
+
     def log_label_set(self, label_set_id: str, uri: str) -> None:
         """Log the label set version as the active run's training data set."""
         from mlflow.data.dataset_source_registry import resolve_dataset_source

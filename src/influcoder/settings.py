@@ -131,7 +131,7 @@ class DriftSettings(_Section):
     alpha: float = Field(0.01, gt=0, lt=1)
     warn_alpha: float = Field(0.1, gt=0, lt=1)
     recovery_alpha: float = Field(0.05, gt=0, lt=1)
-    miss: float = Field(0.2, gt=0, lt=1)
+    miss: float = Field(0.5, gt=0, lt=1)
     between: float = Field(0.01, ge=0, lt=1)
     scale: float = Field(0.15, gt=0, lt=1)
     fresh_for_hours: float = Field(24.0, gt=0)

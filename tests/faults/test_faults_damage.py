@@ -81,9 +81,13 @@ def damaged_encoder(whole, servers):
 
 def test_a_damaged_encoder_is_noticed_by_every_flow_that_reads_it(forge, damaged_encoder):
     place, copy = damaged_encoder
-    for flow, arguments in {"check": {}, "promote": {"version": copy}, "rollback": {"to": copy, "force": True}}.items():
+    for flow, arguments in {"check": {}, "rollback": {"to": copy, "force": True}}.items():
         outcome = forge.run(flow, place, **arguments)
         assert outcome.kind == "IntegrityError", (flow, outcome)
         assert "not those that were registered" in outcome.error
-    assert [entry.version for entry in entries(place.store, place.registry.model)] == ["1"]
+    # The gate refuses what it can't measure, and says why in the journal.
+    assert forge.done("promote", place, version=copy) is False
+    promoted, held = entries(place.store, place.registry.model)
+    assert [(e.action, e.version) for e in (promoted, held)] == [("promoted", "1"), ("held", copy)]
+    assert "not those that were registered" in held.evidence["why"]
     assert len(checks(place.store)) == 1

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 from alert_world import DEAD, PASSWORD, TOKEN, at, drifted, post, settings_of
+from typer.testing import CliRunner
 
 from flows.alert import notify
 from influcoder.alerting import AlertKind, AlertSettings
+from influcoder.cli.alerts import app
 from influcoder.journal import Action, Event, append
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
@@ -81,6 +83,7 @@ def test_a_champion_that_nobody_checks_raises_an_alert_once_a_day(store):
 STORY = """
 import json, sys
 from flows.alert import alert
+from flows.label import label
 from influcoder.errors import InflucoderError
 flow = {"alert": alert, "label": label}[sys.argv[1]]
 try:
@@ -131,28 +134,36 @@ def test_labels_that_great_expectations_refuses_raise_an_alert_with_its_pages(st
         assert b"Great Expectations" in answer.read()
 
 
-def test_the_commands(stack, receiver, tmp_path):
+def test_the_commands(stack, receiver, monkeypatch):
     def run(*arguments, channels=(receiver.url,)):
-        environment = {**os.environ, "INFLUCODER_ALERTS__CHANNELS": json.dumps(channels)}
-        environment["INFLUCODER_STORE__PREFIX"] = "tests/alert-commands"
-        return subprocess.run(
-            [COMMAND, "alerts", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-        )
+        monkeypatch.setenv("INFLUCODER_ALERTS__CHANNELS", json.dumps(channels))
+        done = CliRunner().invoke(app, list(arguments))
+        return done.output, str(done.exception or "")
 
+    monkeypatch.setenv("INFLUCODER_STORE__PREFIX", "tests/alert-commands")
     for name in ("test", "list", "deliver"):
-        assert "Example" in run(name, "--help").stdout
-    assert "json: the message was taken" in run("test").stdout
-    done = run("test", channels=(receiver.url, f"slack://{TOKEN}", "nonsense"))
-    assert done.returncode == 1
-    assert "json: the message was taken" in done.stdout
-    assert "can't read the URL of 'slack'" in done.stdout
-    assert "did not reach slack, channel." in done.stderr
-    assert TOKEN not in done.stdout + done.stderr
-    assert "no channel is set" in run("deliver", channels=()).stderr
-    store = ObjectStore(load_settings().store.model_copy(update={"prefix": "tests/alert-commands"}))
+        assert "Example" in run(name, "--help")[0]
+    assert run("test") == ("json: the message was taken\n", "")
+    said, error = run("test", channels=(receiver.url, f"slack://{TOKEN}", "nonsense"))
+    assert "json: the message was taken" in said
+    assert "can't read the URL of 'slack'" in said
+    assert "did not reach slack, channel." in error
+    assert TOKEN not in said + error
+    assert "no channel is set" in run("deliver", channels=())[1]
+    store = ObjectStore(load_settings().store)
     Outbox(store).post(drifted(), ("json",))
-    assert "1 messages delivered" in run("deliver").stdout
-    listed = run("list").stdout
-    assert "encoder 1" in listed
-    assert drifted().id in run("list", "--json").stdout
-    assert drifted().id not in run("list", "--json", "--waiting").stdout
+    assert "encoder 1" in run("list", "--waiting")[0]
+    assert run("deliver") == ("json: 1 messages delivered\n", "")
+    (line,) = run("list", "--json")[0].splitlines()
+    assert (json.loads(line)["id"], json.loads(line)["channels"]) == (drifted().id, {"json": "delivered"})
+    assert run("list", "--json", "--waiting") == ("", "")
+
+
+def test_the_door_says_it_in_one_line(stack, tmp_path):
+    environment = {**os.environ, "INFLUCODER_ALERTS__CHANNELS": json.dumps([f"slack://{TOKEN}"])}
+    done = subprocess.run(
+        [COMMAND, "alerts", "test"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: the test did not reach slack. Mend alerts.channels in the settings.\n"
+    assert TOKEN not in done.stdout

@@ -45,6 +45,7 @@ def test_every_command_has_help_with_an_example(tmp_path):
         "rollback",
         "journal",
         "check",
+        "checks",
         "retrain",
         "attribute",
         "status",

@@ -2,15 +2,12 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 
 import pytest
-import torch
 
 from influcoder.cli.checks import table
-from influcoder.decoder import load_decoder
 from influcoder.labelsets import load_label_set
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
@@ -31,15 +28,17 @@ from monitoring.check import load_check
 from monitoring.draws import OpenDraw
 from monitoring.spot import buy_labels
 
-other, corpus = sys.argv[1:]
+other = sys.argv[1]
 settings = load_settings()
 store = ObjectStore(settings.store)
 version = train(label())
 promote(version)
+# No labels this few can exclude a fall this small.
+os.environ["INFLUCODER_DRIFT__MARGIN"] = "0.005"
 found = {"unclear": check()}
 os.environ["INFLUCODER_DRIFT__MARGIN"] = "0.5"
 found["excluded"] = check()
-del os.environ["INFLUCODER_DRIFT__MARGIN"]
+os.environ["INFLUCODER_DRIFT__MARGIN"] = "0.005"
 
 # A check that was killed between labelling and its record leaves this behind.
 spec = load_manifest(store, Registry(settings.mlflow).version(version).label_set_id).identity.teacher.spec
@@ -51,33 +50,25 @@ OpenDraw(store, settings, version).seed(17)
 found["twice"] = check()
 os.environ.update({"INFLUCODER_BUYING__MONEY": "1e-9", "INFLUCODER_BUYING__PRICE_PER_HOUR": "2"})
 found["poor"] = check()
-del os.environ["INFLUCODER_BUYING__MONEY"]
+del os.environ["INFLUCODER_BUYING__MONEY"], os.environ["INFLUCODER_DRIFT__MARGIN"]
 spot = load_check(store, found["unclear"]).spot_label_set
 found["given"] = [check(spot=spot), check(spot=spot)]
-found["fallen"] = check(decoder=other)
-found["lasting"] = check(decoder=other)
+found["fallen"] = check(corpus=other)
+found["lasting"] = check(corpus=other)
 print(json.dumps(found))
 """
 
 
 @pytest.fixture(scope="module")
-def found(stack, tiny_decoder_dir, corpus_file, tmp_path_factory):
-    other = shutil.copytree(tiny_decoder_dir, tmp_path_factory.mktemp("other") / "decoder")
-    decoder = load_decoder(str(other))
-    generator = torch.Generator().manual_seed(3)
-    for weight in decoder.model.parameters():
-        weight.data = 0.2 * torch.randn(weight.shape, generator=generator)
-    shutil.rmtree(other)
-    decoder.save(other)
+def found(stack, scrambled_corpus_file):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INFLUCODER_STORE__PREFIX", "tests/spot-buying")
         patch.setenv("INFLUCODER_MLFLOW__MODEL", "spot-buying")
-        patch.setenv("INFLUCODER_ENCODER__RECIPE", "kernel")
         # Each sample is a query here, so this is a small check, but one that can be clear.
         patch.setenv("INFLUCODER_LABELS__SPOT", json.dumps({"queries": 28, "candidates": 40}))
         patch.setenv("INFLUCODER_LABELS__RELIABILITY", json.dumps({"queries": 4, "candidates": 8}))
         patch.delenv("INFLUCODER_EVIDENTLY_URL")
-        command = [sys.executable, "-c", STORY, str(other), str(corpus_file)]
+        command = [sys.executable, "-c", STORY, str(scrambled_corpus_file)]
         done = subprocess.run(command, env=os.environ, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         yield json.loads(done.stdout.splitlines()[-1])
@@ -111,7 +102,6 @@ def test_a_large_fall_is_found_in_a_single_check_and_lasts(found, store):
     fallen, lasting = (load_check(store, found[name]) for name in ("fallen", "lasting"))
     assert fallen.verdict is Verdict.DRIFT, fallen.judgement.reason
     assert fallen.judgement.e_value >= 100
-    assert fallen.decoder_moved
     assert fallen.spent.stopped == "clear"
     assert lasting.verdict is Verdict.DRIFT
     assert "the drift lasts" in lasting.judgement.reason

@@ -1,5 +1,6 @@
 """Commands about alerts: try the channels, see the outbox, deliver what waits."""
 
+import json
 from typing import Annotated
 
 import typer
@@ -52,7 +53,9 @@ def show(
     listed = [way for way in ways(ObjectStore(load_settings().store)) if way.waits_for or not waiting]
     if as_json:
         for way in listed:
-            print(way.posted.alert.model_dump_json())
+            channels = {name: d.outcome if d else "waiting" for name, d in way.deliveries.items()}
+            told = way.posted.alert.model_dump(mode="json")
+            print(json.dumps({"id": way.posted.id, "alert": told, "channels": channels}, ensure_ascii=False))
         return
     grid = Table(title="Alerts", title_justify="left")
     for name in ("id", "raised", "kind", "what", "delivered to", "waits for", "given up on"):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from monitoring.check import Check
 
 WORDS = ("created", "verdict", "stopped")
-COLUMNS = ("created", "encoder", "verdict", "ρ", "change", "e-value")
+COLUMNS = ("created", "encoder", "verdict", "ρ", "floor", "ceiling", "lift", "change", "e-value")
 SPENT = ("labelled", "cached", "seconds", "cost", "stopped")
 
 
@@ -38,7 +38,7 @@ def table(found: Sequence["Check"]) -> Table:
         rho = check.figures["rho"]["value"]
         grid.add_row(
             *(check.created, check.encoder_version, str(check.verdict)),
-            *(f"{rho:.3f}", f"{said.change:+.3f}", evidence),
+            *(f"{rho:.3f}", *_bounds(check), f"{said.change:+.3f}", evidence),
             *_spent(check),
         )
     return grid
@@ -50,6 +50,15 @@ def total(found: Sequence["Check"]) -> str:
     costs = [ledger.cost for ledger in spent if ledger.cost is not None]
     labelled, seconds = sum(ledger.labelled for ledger in spent), sum(ledger.seconds for ledger in spent)
     return f"{labelled} samples labelled in {seconds:.0f} s" + (f", cost {sum(costs):.2f}" if costs else "")
+
+
+def _bounds(check: "Check") -> tuple[str, str, str]:
+    """Floor, ceiling and lift."""
+    if check.bounds is None:
+        return "unknown", "unknown", "unknown"
+    ceiling = check.bounds.ceiling
+    top = f"{ceiling['value']:.3f}" if ceiling else "unknown"
+    return f"{check.bounds.height:.3f}", top, f"{check.bounds.lift['value']:+.3f}"
 
 
 def _spent(check: "Check") -> tuple[str, ...]:

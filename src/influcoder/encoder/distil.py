@@ -18,6 +18,7 @@ from influcoder.labelsets.plan import REFERENCE, Entry
 from influcoder.settings import EncoderSettings
 
 if TYPE_CHECKING:
+    from influcoder.encoder.checkpoints import Checkpoints
     from influcoder.encoder.closed_form import Lessons
 
 
@@ -28,6 +29,7 @@ def distil(
     decoder: Decoder | None = None,
     earlier: Sequence[LabelSet] = (),
     say: Say = lambda _number, _values: None,
+    checkpoints: "Checkpoints | None" = None,
 ) -> Distilled:
     """Train an encoder on the train split; the report split is not looked at.
 
@@ -44,6 +46,7 @@ def distil(
         earlier: label sets that this one continues, by the same teacher; a closed form learns from all of them
             together, so that what still holds is kept. Fine-tuning keeps what its start has learnt.
         say: is given the number and the figures of each epoch, and of each choice of the closed form.
+        checkpoints: where fine-tuning goes on from after a kill.
     Raises:
         EncoderError: the labels do not allow the recipe, what it needs is missing, or the loss is no longer finite.
     """
@@ -56,7 +59,7 @@ def distil(
     if "fine-tune" in recipes:
         if encoder is None or encoder.in_closed_form:
             raise EncoderError("fine-tuning needs a text encoder to start from.", "Start from base.")
-        found.append(fine_tune(encoder, labels, settings, say))
+        found.append(fine_tune(encoder, labels, settings, say, checkpoints))
     best = max(found, key=lambda distilled: np.nan_to_num(distilled.selection, nan=-1))
     others = "".join(
         f"; preferred to what was {o.start}: selection ρ {o.selection:.3f}" for o in found if o is not best

@@ -1,23 +1,33 @@
 """Distillation by gradient descent: a text encoder learns to rank as exact influence does, step by step."""
 
-import copy
+import logging
+import time
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
 
 from influcoder.agreement import agreement
+from influcoder.encoder.checkpoints import Checkpoints
 from influcoder.encoder.distilled import Distilled, Epoch, Say
 from influcoder.encoder.losses import distillation_loss
 from influcoder.encoder.model import Encoder
+from influcoder.encoder.training import Training, key_of
 from influcoder.errors import EncoderError
 from influcoder.influence.teacher import COSINES
 from influcoder.labelsets import Block, LabelSet
-from influcoder.progress import progress
+from influcoder.progress import Ticker, progress
 from influcoder.settings import EncoderSettings
 
+logger = logging.getLogger(__name__)
+# Epochs that are longer are saved in between.
+SECONDS_BETWEEN_CHECKPOINTS = 300.0
 
-def fine_tune(encoder: Encoder, labels: LabelSet, settings: EncoderSettings, say: Say) -> Distilled:
+
+def fine_tune(
+    encoder: Encoder, labels: LabelSet, settings: EncoderSettings, say: Say, checkpoints: Checkpoints | None = None
+) -> Distilled:
     """Train an encoder on the train split; the selection split chooses the epoch, the report split is not looked at.
 
     The loss and the optimiser are the published ones (arXiv 2606.13668). Two things are ours: where labels allow it,
@@ -28,36 +38,64 @@ def fine_tune(encoder: Encoder, labels: LabelSet, settings: EncoderSettings, say
         encoder: where to start from; its weights are changed.
         labels: a training label set.
         settings: recipe and stopping rule.
-        say: is given the number and the figures of each epoch.
+        say: is given the number and the figures of each epoch, those before a checkpoint among them.
+        checkpoints: where training goes on from after a kill, with the weights that it would have had without one.
     Raises:
         EncoderError: the loss is no longer finite.
+        ChangedMeanwhileError: another run has taken this training over.
     """
-    torch.manual_seed(settings.seed)
-    generator = np.random.default_rng(settings.seed)
     train, selection = comparable(labels), labels.evidence("selection")
+    training = _begin(encoder, train, selection, settings, checkpoints)
+    for epoch in training.history:
+        _report(say, epoch)
+    count = len(list(steps(train, settings.batch, np.random.default_rng(0))))
+    done = (len(training.history) - 1) * count + len(training.losses)
+    with progress("distilling", settings.epochs * count, done) as ticker:
+        while not training.finished(settings):
+            _train_epoch(training, train, settings, ticker, checkpoints)
+            _report(say, training.close_epoch(rho_of(encoder, selection)))
+            if checkpoints:
+                checkpoints.save(training.saved())
+    encoder.model.load_state_dict(training.kept)
+    history, best = tuple(training.history), training.best
+    how = f"the selection split kept epoch {best.number} of {len(history) - 1}"
+    return Distilled(encoder, f"starting at `{encoder.uri}`", how, best.rho, history, best.number)
+
+
+def _begin(
+    encoder: Encoder, train: Block, selection: Block, settings: EncoderSettings, checkpoints: Checkpoints | None
+) -> Training:
+    """A training before its first step, or where a killed one left off."""
+    saved = checkpoints.open(key_of(encoder, train, selection, settings)) if checkpoints else None
+    torch.manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(encoder.model.parameters(), lr=settings.learning_rate, fused=True)
     # Epoch 0 is the encoder that training began with: it is shown, but never kept, since keeping it would be no
     # training. Whether what was kept is better is for the gate to say, on labels that chose nothing.
-    history = [Epoch(0, float("nan"), rho_of(encoder, selection))]
-    best, kept = history[0], {}
-    say(0, {"selection.rho": best.rho})
-    count = len(list(steps(train, settings.batch, np.random.default_rng(0))))
-    with progress("distilling", settings.epochs * count) as ticker:
-        for number in range(1, settings.epochs + 1):
-            losses = []
-            for part in steps(train, settings.batch, generator):
-                losses.append(_step(encoder, optimizer, part, settings.temperature))
-                ticker.advance(note=f"epoch {number}, loss {losses[-1]:.3f}, selection ρ so far {best.rho:.3f}")
-            epoch = Epoch(number, float(np.mean(losses)), rho_of(encoder, selection))
-            history.append(epoch)
-            say(number, {"train.loss": epoch.loss, "selection.rho": epoch.rho})
-            if best.number == 0 or np.nan_to_num(epoch.rho, nan=-1) > np.nan_to_num(best.rho, nan=-1):
-                best, kept = epoch, _weights(encoder)
-            if number - best.number >= settings.patience:
-                break
-    encoder.model.load_state_dict(kept)
-    how = f"the selection split kept epoch {best.number} of {len(history) - 1}"
-    return Distilled(encoder, f"starting at `{encoder.uri}`", how, best.rho, tuple(history), best.number)
+    before = Epoch(0, float("nan"), float("nan") if saved else rho_of(encoder, selection))
+    training = Training(encoder, optimizer, np.random.default_rng(settings.seed), [before], before)
+    if saved:
+        training.restore(saved)
+        epoch, step = len(training.history), len(training.losses)
+        logger.info("training goes on after step %d of epoch %d, from its checkpoint", step, epoch)
+    return training
+
+
+def _train_epoch(
+    training: Training, train: Block, settings: EncoderSettings, ticker: Ticker, checkpoints: Checkpoints | None
+) -> None:
+    saved_at, number = time.monotonic(), len(training.history)
+    for part in islice(steps(train, settings.batch, training.generator), len(training.losses), None):
+        training.losses.append(_step(training.encoder, training.optimizer, part, settings.temperature))
+        rho = training.best.rho
+        ticker.advance(note=f"epoch {number}, loss {training.losses[-1]:.3f}, selection ρ so far {rho:.3f}")
+        if checkpoints and time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+            checkpoints.save(training.saved())
+            saved_at = time.monotonic()
+
+
+def _report(say: Say, epoch: Epoch) -> None:
+    loss = {"train.loss": epoch.loss} if epoch.number else {}
+    say(epoch.number, {**loss, "selection.rho": epoch.rho})
 
 
 def comparable(labels: LabelSet) -> Block:
@@ -111,7 +149,3 @@ def rho_of(encoder: Encoder, block: Block) -> float:
     """Mean per-query ρ of an encoder on a block, without an interval."""
     scores = encoder.scores(block.queries, block.candidates)
     return agreement(scores, block.labels, resamples=2).rho.value
-
-
-def _weights(encoder: Encoder) -> dict[str, torch.Tensor]:
-    return copy.deepcopy(encoder.model.state_dict())

@@ -1,0 +1,69 @@
+"""A folder with those operations of the object store that one process needs: the library works without servers."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from influcoder.errors import ChangedMeanwhileError, IntegrityError
+from influcoder.store import sha256
+
+_UNFINISHED = ".part"
+
+
+class Folder:
+    """Objects as files, for one process at a time: unlike a bucket's, `swap` here is no lock between two.
+
+    Args:
+        path: the folder; it is made when something is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object; a killed process leaves the old bytes or the new ones, never a mixture."""
+        file = self._path / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_name(file.name + _UNFINISHED)
+        with unfinished.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.rename(file)
+
+    def get(self, key: str) -> bytes:
+        """The bytes of an object.
+
+        Raises:
+            IntegrityError: there is no such object.
+        """
+        try:
+            return (self._path / key).read_bytes()
+        except FileNotFoundError as error:
+            raise IntegrityError(f"{self._path / key} is not there.") from error
+
+    def read_if_there(self, key: str) -> tuple[bytes | None, str | None]:
+        """The bytes of an object and its version, or two Nones where there is no such object."""
+        if not (self._path / key).is_file():
+            return None, None
+        data = self.get(key)
+        return data, sha256(data)
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> None:
+        """Replace an object where it is still the version that the caller read; None where there was none.
+
+        Raises:
+            ChangedMeanwhileError: it is another version.
+        """
+        if self.read_if_there(key)[1] != expected:
+            raise ChangedMeanwhileError(f"{self._path / key} was changed by somebody else.", "Read it again.")
+        self.put(key, data)
+
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is no error."""
+        (self._path / key).unlink(missing_ok=True)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Keys below a prefix that ends in `/`, what a killed process left unfinished among them."""
+        for file in sorted((self._path / prefix).glob("*")):
+            yield file.relative_to(self._path).as_posix()

@@ -1,0 +1,72 @@
+"""A training that is killed for good goes on in the next run: one version, one whole curve, nothing left behind."""
+
+import os
+import subprocess
+import sys
+import time
+
+import mlflow
+import pytest
+
+from flows.label import label
+from flows.train import train
+from influcoder.registry import Registry
+from influcoder.settings import load_settings
+from influcoder.store import ObjectStore
+
+EPOCHS = 4
+
+
+@pytest.fixture(scope="module")
+def label_set(stack):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INFLUCODER_STORE__PREFIX", "tests/resume")
+        patch.setenv("INFLUCODER_MLFLOW__MODEL", "resume")
+        patch.setenv("INFLUCODER_MLFLOW__EXPERIMENT", "resume")
+        patch.setenv("INFLUCODER_ENCODER__EPOCHS", str(EPOCHS))
+        # Every epoch is trained, so that the kill falls between two of them.
+        patch.setenv("INFLUCODER_ENCODER__PATIENCE", str(EPOCHS))
+        yield label()
+
+
+def kill_after_a_checkpoint(label_set: str, store: ObjectStore) -> None:
+    code = f"from flows.train import train; train({label_set!r})"
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
+    try:
+        while not any(key.endswith(".safetensors") for key in store.keys("checkpoints/")):
+            assert process.poll() is None, "training ended before it left a checkpoint"
+            time.sleep(0.05)
+        # The next epoch is on its way, or its checkpoint is half written.
+        time.sleep(0.5)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def curve(run_id: str, name: str) -> dict[int, list[float]]:
+    found: dict[int, list[float]] = {}
+    for metric in mlflow.MlflowClient().get_metric_history(run_id, name):
+        found.setdefault(metric.step, []).append(metric.value)
+    return found
+
+
+def test_a_killed_training_goes_on(label_set):
+    settings = load_settings()
+    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    kill_after_a_checkpoint(label_set, store)
+    assert registry.versions() == []
+    version = train(label_set)
+    assert [found.version for found in registry.versions()] == [version]
+    runs = mlflow.search_runs(experiment_names=["resume"], output_format="list", order_by=["start_time"])
+    assert [run.info.status for run in runs] == ["KILLED", "FINISHED"]
+    killed, finished = (run.info.run_id for run in runs)
+    assert registry.version(version).run_id == finished
+    losses, rhos = curve(finished, "train.loss"), curve(finished, "selection.rho")
+    assert sorted(losses) == list(range(1, EPOCHS + 1))
+    assert sorted(rhos) == list(range(EPOCHS + 1))
+    assert all(len(values) == 1 for values in (*losses.values(), *rhos.values()))
+    before = curve(killed, "train.loss")
+    assert 1 <= len(before) < EPOCHS
+    assert before == {step: losses[step] for step in before}
+    assert list(store.keys("checkpoints/")) == []
