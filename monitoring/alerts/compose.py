@@ -156,7 +156,7 @@ def test_message() -> Alert:
     )
 
 
-def _bounds(check: Check) -> list[Figure]:
+def _bounds(check: "Check") -> list[Figure]:
     """Where the agreement stands; records from before floors were measured know the untrained encoder alone."""
     bounds = check.bounds
     if bounds is None:
