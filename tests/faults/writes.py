@@ -49,7 +49,7 @@ class Counter:
             return
         # One at a time: MLflow uploads from several threads, and the n-th write must be the n-th.
         with self.lock:
-            self.stop()
+            self.die()
             self.here.inside = True
             try:
                 yield
@@ -58,16 +58,21 @@ class Counter:
             self.done.append(kind)
             with self.trace.open("a") as file:
                 print(kind, file=file)
-            self.stop()
+            self.die()
+            holds = self.at(self.hold)
+        # Other threads go on meanwhile: a lease is kept alive by one.
+        if holds:
+            self.hold = None
+            self.wait()
 
-    def stop(self) -> None:
+    def die(self) -> None:
         if self.at(self.kill):
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.at(self.hold):
-            self.hold = None
-            Path(f"{self.trace}.held").touch()
-            while not Path(f"{self.trace}.go").exists():
-                time.sleep(0.02)
+
+    def wait(self) -> None:
+        Path(f"{self.trace}.held").touch()
+        while not Path(f"{self.trace}.go").exists():
+            time.sleep(0.02)
 
     def at(self, place: Place) -> bool:
         if place is None or isinstance(place, int):
