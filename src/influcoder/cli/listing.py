@@ -16,7 +16,7 @@ def table(decoder: str | None) -> Table:
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     present, known = _present(store, settings.decoder), decoders(store)
     grid = Table(title="Encoders", title_justify="left")
-    for name in ("decoder", "version", "alias", "agreement", "valid now"):
+    for name in ("decoder", "version", "alias", "agreement", "floor", "ceiling", "valid now"):
         grid.add_column(name, justify="right" if name == "version" else "left", overflow="fold")
     rows = sorted(registry.versions(), key=lambda version: (_decoder(version) == present, _decoder(version)))
     for version in rows:
@@ -25,7 +25,8 @@ def table(decoder: str | None) -> Table:
         rho, lo, hi = (tags.get(f"agreement.{part}", "?") for part in ("rho", "lo", "hi"))
         valid = "yes" if found == present else "no: it is of another decoder"
         name = f"{found[:12] or 'unknown'} ({places})"
-        grid.add_row(name, version.version, ", ".join(version.aliases), f"{rho} \\[{lo}, {hi}]", valid)
+        bounds = (tags.get(tag, "unknown") for tag in ("agreement.floor", "labels.ceiling"))
+        grid.add_row(name, version.version, ", ".join(version.aliases), f"{rho} \\[{lo}, {hi}]", *bounds, valid)
     grid.caption = f"in use: {present[:12]} ({settings.decoder})"
     return grid
 
