@@ -30,7 +30,7 @@ rank = 4
 token_budget = 150
 shard_samples = 16
 workers = 1
-budget.train = {{ queries = 12, candidates = 24 }}
+budget.train = {{ queries = 40, candidates = 60 }}
 budget.selection = {{ queries = 5, candidates = 8 }}
 budget.report = {{ queries = 15, candidates = 16 }}
 spot = {{ queries = 15, candidates = 16 }}
@@ -45,6 +45,8 @@ min_queries = 5
 [gate]
 margin = 0.5
 min_queries = 5
+# So many that an encoder which is above the floor is seen to be, whatever samples are drawn.
+spot = {{ queries = 40, candidates = 40 }}
 """
 
 

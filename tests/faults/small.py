@@ -16,7 +16,7 @@ TOPICS = {
 def write_corpus(path: Path) -> Path:
     draw = random.Random(11)
     with path.open("w") as file:
-        for number in range(640):
+        for number in range(1000):
             topic = draw.choice(sorted(TOPICS))
             words = draw.choices([word for words in TOPICS.values() for word in words], k=8)
             record = {
