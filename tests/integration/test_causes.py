@@ -74,6 +74,8 @@ def story(stack, moved_decoder, scrambled_corpus_file):
         patch.setenv("INFLUCODER_MLFLOW__MODEL", "causes")
         patch.setenv("INFLUCODER_ENCODER__EPOCHS", "3")
         patch.setenv("INFLUCODER_ENCODER__PATIENCE", "3")
+        # All at once: a few samples of each source are no group.
+        patch.setenv("INFLUCODER_BUYING__FIRST", "1")
         patch.delenv("INFLUCODER_EVIDENTLY_URL")
         given = [sys.executable, "-c", STORY, str(moved_decoder), str(scrambled_corpus_file)]
         done = subprocess.run(given, env=os.environ, capture_output=True, text=True)
