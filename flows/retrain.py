@@ -67,7 +67,8 @@ def answer(settings: Settings, store: ObjectStore, registry: Registry, decision:
 @step("look around")
 def survey(store: ObjectStore, registry: Registry, decision: Check) -> World:
     """What the rules go by, as it is now."""
-    state = Champions(store, registry).state()
+    # A promotion that was killed between journal and alias would look as if somebody else had moved the alias since.
+    state = Champions(store, registry).settle(actor())
     about = registry.find(decision.encoder_version)
     labels = load_manifest(store, about.label_set_id) if about else None
     return World(
