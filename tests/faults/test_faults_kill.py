@@ -19,7 +19,7 @@ from influcoder.journal import Action, Event
 from influcoder.labelsets import latest, load_label_set
 from influcoder.samples import read_corpus, split_of
 from influcoder.settings import load_settings
-from monitoring.check import checks
+from monitoring.check import checks, load_check
 
 
 def killed_everywhere(forge, place, flow, writes, watch, **arguments):
@@ -122,16 +122,25 @@ def test_train_killed_at_every_write(forge, labelled, undisturbed):
     assert len(figures) == 1, "a rerun ends where the killed one would have"
 
 
+@pytest.fixture(scope="package")
+def spot_labels(forge, undisturbed):
+    """Id of spot labels in the undisturbed place, enough for the gate; bought once instead of by each promotion."""
+    calm, _ = undisturbed
+    many = {"INFLUCODER_LABELS__SPOT": json.dumps({"queries": 40, "candidates": 40})}
+    return load_check(calm.store, forge.done("check", calm, env=many, encoder="challenger")).spot_label_set
+
+
 @pytest.fixture
-def new_challenger(undisturbed, new_place):
+def new_challenger(undisturbed, new_place, spot_labels):
     """A function: a place of its own with a champion, version 1, and its copy, version 2, as the challenger."""
     calm, _ = undisturbed
     trained = calm.registry.version("challenger")
 
     def make():
         place = new_place()
-        for key in calm.store.keys(f"labelsets/{trained.label_set_id}/"):
-            place.store.put(key, calm.store.get(key))
+        for name in (trained.label_set_id, spot_labels):
+            for key in calm.store.keys(f"labelsets/{name}/"):
+                place.store.put(key, calm.store.get(key))
         registry = place.registry
         source = mlflow.MlflowClient().get_model_version(calm.registry.model, trained.version).source
         for _ in range(2):
@@ -155,24 +164,24 @@ def settled(place):
     return [(entry.action, entry.version) for entry in state.entries]
 
 
-def test_promote_killed_at_every_write(forge, new_challenger):
+def test_promote_killed_at_every_write(forge, new_challenger, spot_labels):
     calm = new_challenger()
-    whole = forge.run("promote", calm)
+    whole = forge.run("promote", calm, spot=spot_labels)
     assert whole.result is True, whole.error
     assert settled(calm) == [("promoted", "1"), ("promoted", "2")]
     for point in range(len(whole.writes) + 1):
         place = new_challenger()
-        assert forge.run("promote", place, kill=point).killed, point
+        assert forge.run("promote", place, kill=point, spot=spot_labels).killed, point
         seen.champions(place)
-        assert forge.done("promote", place, version="2") is True
+        assert forge.done("promote", place, version="2", spot=spot_labels) is True
         assert settled(place) == [("promoted", "1"), ("promoted", "2")], point
         assert place.registry.find("challenger") is None, point
         assert place.registry.version("2").tags["gate"] == "passed", point
 
 
-def test_rollback_killed_at_every_write(forge, new_challenger):
+def test_rollback_killed_at_every_write(forge, new_challenger, spot_labels):
     calm = new_challenger()
-    forge.done("promote", calm)
+    assert forge.done("promote", calm, spot=spot_labels) is True
     whole = forge.run("rollback", calm)
     assert whole.result == "1", whole.error
     story = [("promoted", "1"), ("promoted", "2"), ("rolled back", "1")]
