@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,7 +189,8 @@ class Forge:
 
     def close(self) -> None:
         for pid in self.children:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.stdin.close()
         self.process.wait(30)
         self.outcomes.close()
