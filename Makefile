@@ -5,13 +5,17 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test check up bench-labels bench-lds bench-encoder bench-drift bench-peers clean
+.PHONY: demo test test-faults check up bench-labels bench-lds bench-encoder bench-drift bench-peers clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+# A quarter of an hour: every flow killed at every kind of write, servers that die, damage, wrong clocks.
+test-faults: $(STAMP)
+	$(BIN)/pytest tests/faults
 
 check: $(STAMP)
 	$(BIN)/ruff check .
