@@ -126,7 +126,7 @@ def test_labels_that_great_expectations_refuses_raise_an_alert_with_its_pages(st
     assert "is not published" in said["error"]
     (sent,) = receiver.bodies
     assert "labels refused" in sent["title"]
-    assert f"{os.environ['PREFECT_UI_URL']}/runs/flow-run/" in sent["message"]
+    assert f"{os.environ['PREFECT_UI_URL']}/flow-runs/flow-run/" in sent["message"]
     (page,) = [
         line.partition(": ")[2] for line in sent["message"].splitlines() if line.startswith("Data Docs, samples")
     ]
