@@ -52,7 +52,7 @@ def promote(
     offer = {"offered": reason, "decoder": decoder, "corpus": corpus, "given": spot, "retraining": retraining}
     begun = begin(slot, settings.gate.evidence_hours, challenger.version, **offer)
     result, labels = weigh(settings, store, registry, begun, challenger, champion)
-    digests = digests_of(registry, challenger) if result.passed else {}
+    digests = digests_of(registry, challenger) if labels else {}
     measured = begun.model_copy(update={"spot": labels, "gate": result, "digests": digests})
     stage, why = decide(settings, registry, challenger, told, measured)
     event = event_of(measured, champion, stage, why)
