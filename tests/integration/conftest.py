@@ -23,7 +23,7 @@ corpus = "{corpus}"
 max_tokens = 96
 projection_dim = 1024
 [labels.budget]
-train = {{ queries = 40, candidates = 80 }}
+train = {{ queries = 60, candidates = 120 }}
 selection = {{ queries = 8, candidates = 12 }}
 report = {{ queries = 20, candidates = 24 }}
 [labels.spot]
@@ -34,9 +34,11 @@ candidates = 24
 recipe = "fine-tune"
 max_tokens = 48
 epochs = 6
-learning_rate = 1e-4
+learning_rate = 3e-4
 [gate]
 margin = 0.1
+# Enough to tell a trained encoder from the highest floor in any draw.
+spot = {{ queries = 40, candidates = 60 }}
 """
 
 
@@ -88,7 +90,7 @@ def mail():
 def write_corpus(path: Path, scrambled: bool) -> Path:
     draw = random.Random(7)
     lines = []
-    for number in range(420):
+    for number in range(900):
         topic = draw.choice(sorted(TOPICS))
         words = draw.choices(TOPICS[topic], k=draw.randint(8, 24))
         record = {"id": str(number), "context": "Tell a story: ", "target": " ".join(words), "source": topic}
