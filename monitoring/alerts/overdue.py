@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from influcoder.alerting import AlertKind, AlertSettings
-from influcoder.journal import Action, entries
+from influcoder.journal import entries
 from influcoder.store import ObjectStore
 from monitoring.alerts.alert import Alert
 
@@ -22,7 +22,7 @@ def overdue(settings: AlertSettings, store: ObjectStore, model: str, now: dateti
         model: the registered model whose champion is checked.
         now: UTC.
     """
-    reigns = [entry for entry in entries(store, model) if entry.action is not Action.HELD]
+    reigns = [entry for entry in entries(store, model) if entry.action.moves]
     if not reigns:
         return None
     # It brings torch with it, and is not needed before there is a champion.
