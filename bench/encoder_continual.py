@@ -6,25 +6,22 @@ Example: python bench/encoder_continual.py --added docs:sklearn,torch
 import argparse
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from common import table
 from encoder import DECODER, DOCUMENTS
-from encoder_moves import Move, moves
+from encoder_moves import Move, agreement_of, lessons, moves
 from encoder_setting import Block, Setting
 from encoder_tuned import labels
 from lds_setting import bench_folder, key
 
-from influcoder.agreement import per_query_spearman
 from influcoder.encoder import Encoder, distil
-from influcoder.encoder.closed_form import Lessons, solve
+from influcoder.encoder.closed_form import solve
 from influcoder.settings import EncoderSettings
 
 WINDOW = 128
 HEAD = ("", "", "new labels", "seconds of training", "ρ on the labels before", "ρ on the new labels")
-Rows = tuple[np.ndarray, np.ndarray]
 
 
 def main() -> None:
@@ -63,24 +60,11 @@ def _closed(move: Move) -> list[list[str]]:
     rows = []
     for (name, count), parts in choices.items():
         start = time.perf_counter()
-        model, _ = solve(_lessons(parts), move.decoder, WINDOW, 0)
+        model, _ = solve(lessons(parts), move.decoder, WINDOW, 0)
         seconds = time.perf_counter() - start
         encoder = Encoder.of(model)
         rows.append([name.strip(), str(count), f"{seconds:.1f}" if count else "–", *_judged(encoder, move)])
     return rows
-
-
-def _lessons(parts: Sequence[tuple[Setting, Rows]]) -> Lessons:
-    samples, features, roles = [], [], []
-    for setting, rows in parts:
-        for role, places in zip(("query", "candidate"), rows, strict=True):
-            samples += [setting.samples[place] for place in places]
-            features.append(setting.own[places].astype(np.float32))
-            roles += [role] * len(places)
-    vectors = np.concatenate(features)
-    gram = vectors @ vectors.T
-    np.fill_diagonal(gram, np.nan)
-    return Lessons(samples, gram, *(np.flatnonzero([r == role for r in roles]) for role in ("query", "candidate")))
 
 
 def _tuned(move: Move) -> list[list[str]]:
@@ -95,7 +79,7 @@ def _tuned(move: Move) -> list[list[str]]:
         ("from the champion", few, champion),
         ("from the champion", new, champion),
     ):
-        start = Encoder(EncoderSettings().base, WINDOW) if source is None else _copy(source)
+        start = Encoder(EncoderSettings().base if source is None else source.uri, WINDOW)
         encoder, seconds = _trained(name, move.after, block, start)
         count = len(block.queries) + len(block.candidates)
         rows.append([f"fine-tuned: {name}", str(count), f"{seconds:.0f}", *_judged(encoder, move)])
@@ -124,18 +108,8 @@ def _trained(name: str, setting: Setting, block: Block, start: Encoder) -> tuple
     return Encoder(str(folder / "encoder"), WINDOW), float((folder / "seconds").read_text())
 
 
-def _copy(encoder: Encoder) -> Encoder:
-    return Encoder(encoder.uri, WINDOW)
-
-
 def _judged(encoder: Encoder, move: Move) -> list[str]:
-    cells = []
-    for setting in (move.before, move.after):
-        block = setting.blocks["report"]
-        queries, candidates = ([setting.samples[row] for row in rows] for rows in (block.queries, block.candidates))
-        found = per_query_spearman(encoder.scores(queries, candidates), setting.labels("report"))
-        cells.append(f"{np.nanmean(found):.3f}")
-    return cells
+    return [agreement_of(encoder, setting) for setting in (move.before, move.after)]
 
 
 if __name__ == "__main__":

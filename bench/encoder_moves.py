@@ -1,6 +1,7 @@
 """The world before and after a change: another decoder under the same data, other data under the same decoder."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,12 +9,16 @@ import numpy as np
 from encoder_setting import Setting, documentation, labelled
 from lds_setting import bench_folder, key
 
+from influcoder.agreement import per_query_spearman
 from influcoder.decoder import Decoder, load_decoder
+from influcoder.encoder import Encoder
+from influcoder.encoder.closed_form import Lessons
 from influcoder.finetune import fine_tune
 from influcoder.samples import read_corpus
 from influcoder.samples.splits import in_split
 from influcoder.settings import LabelBudget
 
+Rows = tuple[np.ndarray, np.ndarray]
 TUNING = {"steps": 20, "batch": 2, "learning_rate": 1e-3, "max_tokens": 128}
 
 
@@ -64,6 +69,27 @@ def moves(corpus: str, added: str, budget: LabelBudget, max_tokens: int, decoder
         Move("the decoder moved", before, labelled(blocks, max_tokens, str(moved)), load_decoder(str(moved))),
         Move("the data moved", before, documentation(added, budget, max_tokens, decoder), load_decoder(decoder)),
     ]
+
+
+def lessons(parts: Sequence[tuple[Setting, Rows]]) -> Lessons:
+    """What a closed form learns from: queries and candidates of one or several settings, all of one teacher."""
+    samples, features, roles = [], [], []
+    for setting, rows in parts:
+        for role, places in zip(("query", "candidate"), rows, strict=True):
+            samples += [setting.samples[place] for place in places]
+            features.append(setting.own[places].astype(np.float32))
+            roles += [role] * len(places)
+    vectors = np.concatenate(features)
+    gram = vectors @ vectors.T
+    np.fill_diagonal(gram, np.nan)
+    return Lessons(samples, gram, *(np.flatnonzero([r == role for r in roles]) for role in ("query", "candidate")))
+
+
+def agreement_of(encoder: Encoder, setting: Setting) -> str:
+    """Mean per-query ρ on the report samples."""
+    block = setting.blocks["report"]
+    queries, candidates = ([setting.samples[row] for row in rows] for rows in (block.queries, block.candidates))
+    return f"{np.nanmean(per_query_spearman(encoder.scores(queries, candidates), setting.labels('report'))):.3f}"
 
 
 def _moved(decoder: str, corpus: str) -> Path:

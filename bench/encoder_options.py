@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from common import interleaved, table
 from encoder import BUDGET, DECODER, DOCUMENTS
-from encoder_moves import Move, moves
+from encoder_moves import Move, agreement_of, lessons, moves
 from encoder_setting import Setting, instructions
 
-from influcoder.agreement import per_query_spearman
 from influcoder.decoder import load_decoder
 from influcoder.encoder import Encoder
-from influcoder.encoder.closed_form import Lessons, solve
+from influcoder.encoder.closed_form import solve
 
 OPTIONS = {"text alone": (), "states at 0.2": (0.2,), "states at 0.2 and 0.6": (0.2, 0.6)}
 TIMED = 64
@@ -46,7 +45,7 @@ def main() -> None:
     rows = []
     for name, encoder, each in zip(OPTIONS, timed, seconds, strict=True):
         milliseconds = [1000 * value / TIMED for value in each]
-        figures = [rho(found[name, place], setting) for place, (setting, _) in settings.items()]
+        figures = [agreement_of(found[name, place], setting) for place, (setting, _) in settings.items()]
         time = f"{np.median(milliseconds):.1f} ({min(milliseconds):.1f} to {max(milliseconds):.1f})"
         rows.append([name, *figures, moved(encoder, move), time])
     about = (
@@ -62,28 +61,13 @@ def main() -> None:
 def solved(setting: Setting, decoder, max_tokens: int, depths: Sequence[float]) -> Encoder:
     """The product's closed form."""
     block = setting.blocks["train"]
-    places = np.concatenate([block.queries, block.candidates])
-    features = setting.own[places].astype(np.float32)
-    gram = features @ features.T
-    np.fill_diagonal(gram, np.nan)
-    roles = np.arange(len(block.queries)), np.arange(len(block.queries), len(places))
-    model, _ = solve(
-        Lessons([setting.samples[place] for place in places], gram, *roles), decoder, max_tokens, 0, depths
-    )
+    model, _ = solve(lessons([(setting, (block.queries, block.candidates))]), decoder, max_tokens, 0, depths)
     return Encoder.of(model, decoder)
-
-
-def rho(encoder: Encoder, setting: Setting) -> str:
-    """Agreement on the report samples."""
-    block = setting.blocks["report"]
-    queries, candidates = ([setting.samples[row] for row in rows] for rows in (block.queries, block.candidates))
-    found = per_query_spearman(encoder.scores(queries, candidates), setting.labels("report"))
-    return f"{np.nanmean(found):.3f}"
 
 
 def moved(encoder: Encoder, move: Move) -> str:
     """Agreement with the moved decoder, whose states are the encoder's input now."""
-    return rho(Encoder.of(encoder.model[0], move.decoder), move.after)
+    return agreement_of(Encoder.of(encoder.model[0], move.decoder), move.after)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from monitoring.check import Check, load_check
 from monitoring.crossing import explain
 from monitoring.decision import Verdict
 from monitoring.explained import Explained, load_cause, plot_link, save_cause
-from monitoring.probe import remember
+from monitoring.probe import is_remembered, remember
 
 
 @flow(name="cause", log_prints=True)
@@ -47,8 +47,9 @@ def cause_if_fell(settings: Settings, store: ObjectStore, registry: Registry, ch
 @step("remember the probe")
 def keep_probe(settings: Settings, store: ObjectStore, registry: Registry, version: str) -> None:
     """Fix the probe of a version, at its first check."""
-    labels = load_label_set(store, registry.version(version).label_set_id)
-    remember(store, labels, settings.cause.probe)
+    label_set = registry.version(version).label_set_id
+    if not is_remembered(store, label_set):
+        remember(store, load_label_set(store, label_set), settings.cause.probe)
 
 
 @step("find the cause")

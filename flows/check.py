@@ -57,7 +57,8 @@ def check(
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     version = registry.version(encoder)
     expire(store, settings.asked)
-    kept = examine(settings, store, registry, version, spot) if spot else on_a_draw(settings, store, registry, version)
+    known = (settings, store, registry, version, checks(store))
+    kept = examine(*known, spot) if spot else on_a_draw(*known)
     if kept.verdict is Verdict.DRIFT:
         notify(settings, store, drift(kept, links_of(store, version, kept)))
         resource = {"prefect.resource.id": f"influcoder.encoder.{version.version}"}
@@ -66,13 +67,15 @@ def check(
     return kept.id
 
 
-def on_a_draw(settings: Settings, store: ObjectStore, registry: Registry, version: EncoderVersion) -> Check:
+def on_a_draw(
+    settings: Settings, store: ObjectStore, registry: Registry, version: EncoderVersion, earlier: Sequence[Check]
+) -> Check:
     """Check on a fresh draw, or on the one of a check that was killed; a check that it recorded stands."""
     draw = OpenDraw(store, settings, version.version)
     seed = draw.seed(_fresh_seed())
-    recorded = [found for found in checks(store) if found.was_drawn(version.version, seed)]
+    recorded = [found for found in earlier if found.was_drawn(version.version, seed)]
     try:
-        kept = recorded[-1] if recorded else examine(settings, store, registry, version, seed)
+        kept = recorded[-1] if recorded else examine(settings, store, registry, version, earlier, seed)
     except ValidationFailedError:
         # The same samples would be refused again.
         draw.close(seed)
@@ -82,10 +85,15 @@ def on_a_draw(settings: Settings, store: ObjectStore, registry: Registry, versio
 
 
 def examine(
-    settings: Settings, store: ObjectStore, registry: Registry, version: EncoderVersion, source: str | int
+    settings: Settings,
+    store: ObjectStore,
+    registry: Registry,
+    version: EncoderVersion,
+    earlier: Sequence[Check],
+    source: str | int,
 ) -> Check:
     """Hold a version against labels that are published already (their id) or are bought now (the seed of the draw)."""
-    spec, earlier = load_manifest(store, version.label_set_id).identity.teacher.spec, checks(store)
+    spec = load_manifest(store, version.label_set_id).identity.teacher.spec
     with tempfile.TemporaryDirectory() as folder:
         examination = Examination.of(settings, registry, version, Path(folder))
 

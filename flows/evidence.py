@@ -1,7 +1,6 @@
 """What the gate goes by: champion and challenger on the same fresh spot labels, under the decoder as it is now."""
 
 import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from influcoder.errors import (
 )
 from influcoder.labelsets import Block, LabelSet, Manifest, load_label_set, plan_spot
 from influcoder.labelsets.build import decoder_for, label_plan, read_corpora, same_teacher
+from influcoder.labelsets.lineage import line
 from influcoder.labelsets.publish import load_manifest
 from influcoder.opened import open_encoder
 from influcoder.registry import EncoderVersion, Registry
@@ -105,7 +105,7 @@ def given(settings: Settings, store: ObjectStore, own: Manifest, spot: str) -> L
 @step("prove that nobody was trained on them")
 def prove(store: ObjectStore, spot: LabelSet, versions: list[EncoderVersion]) -> None:
     """The spot labels against every label set that either encoder learnt from."""
-    prove_disjoint(spot, (manifest for version in versions for manifest in _line(store, version.label_set_id)))
+    prove_disjoint(spot, (manifest for version in versions for manifest in line(store, version.label_set_id)))
 
 
 @step("hold against the gate")
@@ -119,13 +119,6 @@ def judge(
     rules = settings.gate
     name = f"floor ({floor.name}, ρ {floor.highest.rho.value:.3f})"
     return judge_challenger(found[challenger.version], floor.highest, against, rules.margin, rules.min_queries, name)
-
-
-def _line(store: ObjectStore, label_set: str | None) -> Iterator[Manifest]:
-    while label_set:
-        manifest = load_manifest(store, label_set)
-        yield manifest
-        label_set = manifest.identity.parent
 
 
 def _measure(settings: Settings, registry: Registry, version: EncoderVersion, block: Block) -> Agreement:

@@ -6,7 +6,8 @@ from prefect.runtime import flow_run
 from flows.alert import notify
 from flows.evidence import weigh
 from flows.steps import actor, show, step
-from influcoder.champions import FILES, Champions, digests_of
+from influcoder.champions import Champions, digests_of
+from influcoder.digests import FILES
 from influcoder.journal import Action, Entry, Event
 from influcoder.registry import CHALLENGER, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings

@@ -6,8 +6,9 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.steps import actor, show, step
-from influcoder.champions import FILES, Champions, State, digests_of
+from influcoder.champions import Champions, State, digests_of
 from influcoder.decoder import load_decoder
+from influcoder.digests import FILES
 from influcoder.errors import RegistryError
 from influcoder.journal import Action, Entry, Event
 from influcoder.registry import EncoderVersion, Registry

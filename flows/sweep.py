@@ -12,7 +12,7 @@ from influcoder.errors import InflucoderError, IntegrityError
 from influcoder.registry import Registry
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
-from monitoring.check import Check, load_check
+from monitoring.check import Check, check_ids, load_check
 from monitoring.decision import Verdict
 from monitoring.promotion import APPROVAL, WAITS, Promotion, waiting
 from monitoring.retraining import Case, Phase, retrainings
@@ -66,10 +66,9 @@ def close_waiting(store: ObjectStore, registry: Registry) -> None:
 def unanswered(store: ObjectStore, grace_minutes: float) -> list[Check]:
     """Open drift decisions: first what was begun, then the newest; a record that is damaged is left to a person."""
     records = retrainings(store)
-    ids = {key.split("/")[1] for key in store.keys("checks/") if key.endswith("/check.json")}
     done = {found for found, record in records.items() if record.phase.is_final or record.phase is Phase.WAITING}
     found = []
-    for check_id in ids - done:
+    for check_id in set(check_ids(store)) - done:
         try:
             found.append(load_check(store, check_id))
         except IntegrityError as error:

@@ -70,10 +70,9 @@ def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str, ch
         encoder = starting_point(settings, registry, start, Path(folder)) if "fine-tune" in recipes else None
         decoder = load_decoder(labels.decoder_uri) if "kernel" in recipes else None
         earlier = list(parents(ObjectStore(settings.store), labels)) if "kernel" in recipes else []
-        log = registry.log_metrics
 
         def say(number: int, values: Mapping[str, float]) -> None:
-            log(values, number)
+            registry.log_metrics(values, number)
 
         return distil(encoder, labels, settings.encoder, decoder, earlier, say, checkpoints)
 

@@ -124,10 +124,14 @@ def load_check(store: ObjectStore, check_id: str) -> Check:
     return check
 
 
+def check_ids(store: ObjectStore) -> list[str]:
+    """Ids of all checks, in no order of time."""
+    return [key.split("/")[1] for key in store.keys("checks/") if key.endswith("/check.json")]
+
+
 def checks(store: ObjectStore) -> list[Check]:
     """Every check in the store, oldest first."""
-    ids = [key.split("/")[1] for key in store.keys("checks/") if key.endswith("/check.json")]
-    return sorted((load_check(store, check_id) for check_id in ids), key=lambda check: check.created)
+    return sorted((load_check(store, check_id) for check_id in check_ids(store)), key=lambda check: check.created)
 
 
 def report_link(store: ObjectStore, check: Check) -> str:

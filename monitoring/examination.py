@@ -1,7 +1,7 @@
 """An encoder version held against spot labels, as often as labels come in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -51,6 +51,7 @@ class Examination:
     encoder: Encoder
     evidence: Evidence
     settings: DriftSettings
+    _measured: dict[str, Measured] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
     def of(settings: Settings, registry: Registry, version: EncoderVersion, folder: Path) -> "Examination":
@@ -64,10 +65,12 @@ class Examination:
         return Look.of(agreement(*matrices(self.evidence.frame())))
 
     def measure(self, spot: LabelSet) -> Measured:
-        """Hold the encoder against spot labels."""
-        block = spot.evidence("report")
-        scores = self.encoder.scores(block.queries, block.candidates)
-        return Measured(block, scores, agreement(scores, block.labels))
+        """Hold the encoder against spot labels; the last batch that was bought is what the check is made from."""
+        if spot.id not in self._measured:
+            block = spot.evidence("report")
+            scores = self.encoder.scores(block.queries, block.candidates)
+            self._measured[spot.id] = Measured(block, scores, agreement(scores, block.labels))
+        return self._measured[spot.id]
 
     def is_clear(self, spot: LabelSet, before: Sequence[Look]) -> bool:
         """Whether more labels of the same draw would change little, given the earlier looks."""

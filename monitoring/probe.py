@@ -14,9 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from influcoder.decoder import Decoder
 from influcoder.errors import AlreadyExistsError, IntegrityError
-from influcoder.influence.cache import FeatureCache
 from influcoder.labelsets import Block, LabelSet, Plan
-from influcoder.labelsets.build import label_plan, optimizer_state, teacher_of
+from influcoder.labelsets.build import count_cached, label_plan
 from influcoder.labelsets.plan import REFERENCE, Entry
 from influcoder.provenance import now
 from influcoder.samples import Sample
@@ -71,9 +70,14 @@ def chosen(block: Block, budget: SplitBudget) -> Block:
     return block.part(_first(block.queries, budget.queries), _first(block.candidates, budget.candidates))
 
 
+def is_remembered(store: ObjectStore, label_set: str) -> bool:
+    """Whether a label set has a probe already."""
+    return store.exists(_key(label_set))
+
+
 def remember(store: ObjectStore, labels: LabelSet, budget: SplitBudget) -> Probe:
     """The probe of a label set, chosen and kept at the first call, and the same from then on."""
-    key = f"probes/{labels.id}.json"
+    key = _key(labels.id)
     block = chosen(labels.evidence("report"), budget)
     probe = Probe(
         label_set=labels.id,
@@ -128,9 +132,7 @@ def relabel(settings: Settings, store: ObjectStore, decoder: Decoder, labels: La
     # A square needs no candidates of its own, but a plan does: the last of the queries is one.
     entries = [*queries, *others] if others else [*queries[:-1], Entry(queries[-1].sample, "candidate", "report")]
     plan = Plan("spot", (*entries, *reference), ())
-    teacher = teacher_of(decoder, spec, optimizer_state(settings, spec))
-    known = FeatureCache(store, teacher.features_id).known()
-    new = sum(sample.hash not in known for sample in plan.samples)
+    new = len(plan.samples) - count_cached(settings, decoder, spec, plan, store)
     start = time.perf_counter()
     found = label_plan(settings, decoder, spec, plan, store)
     spent = time.perf_counter() - start
@@ -153,6 +155,10 @@ def _aligned(found: Block, block: Block) -> np.ndarray:
 def _first(samples: Sequence[Sample], count: int) -> list[int]:
     order = sorted(range(len(samples)), key=lambda row: hashlib.sha256(f"probe:{samples[row].hash}".encode()).digest())
     return order[:count]
+
+
+def _key(label_set: str) -> str:
+    return f"probes/{label_set}.json"
 
 
 def _read(store: ObjectStore, key: str) -> Probe:

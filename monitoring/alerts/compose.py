@@ -30,7 +30,7 @@ def drift(check: "Check", links: Mapping[str, str]) -> Alert:
         what=what,
         sure=f"{change.reason[:1].upper()}{change.reason[1:]}, over {rho['queries']:.0f} queries.",
         figures=(
-            Figure(name="agreement (mean per-query ρ)", value=rho["value"], lo=rho["lo"], hi=rho["hi"]),
+            _figure("agreement (mean per-query ρ)", rho),
             Figure(name="change since promotion", value=change.change, lo=change.lo, hi=change.hi),
             *_bounds(check),
         ),

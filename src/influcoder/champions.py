@@ -8,8 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from influcoder import digests
-from influcoder.digests import files_hash
+from influcoder.digests import FILES, files_hash
 from influcoder.errors import ChangedMeanwhileError, RegistryError
 from influcoder.journal import Action, Entry, Event, append, champion_of, confirm, entries
 from influcoder.provenance import code_commit
@@ -17,7 +16,6 @@ from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.store import ObjectStore
 
 DONE = "journal.entry"
-FILES = digests.FILES
 _IDENTITY = ("labelset.id", "decoder.fingerprint", "teacher.id", "code.commit")
 _REMEDIES = (
     "Run: influcoder journal --repair (the alias follows the journal), "

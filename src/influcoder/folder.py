@@ -49,8 +49,8 @@ class Folder:
         data = self.get(key)
         return data, sha256(data)
 
-    def swap(self, key: str, data: bytes, expected: str | None) -> None:
-        """Replace an object where it is still the version that the caller read; None where there was none.
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """Replace an object where it is still the version that the caller read; the version that it is then.
 
         Raises:
             ChangedMeanwhileError: it is another version.
@@ -58,6 +58,7 @@ class Folder:
         if self.read_if_there(key)[1] != expected:
             raise ChangedMeanwhileError(f"{self._path / key} was changed by somebody else.", "Read it again.")
         self.put(key, data)
+        return sha256(data)
 
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error."""

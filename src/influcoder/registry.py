@@ -236,7 +236,8 @@ class Registry:
         found = sorted(root.glob("artifacts/**/modules.json"))
         if not found:
             raise RegistryError(f"encoder version {version.version} holds no sentence-transformers directory.")
-        if files_hash(found[0].parent) != version.tags.get(FILES, files_hash(found[0].parent)):
+        registered = version.tags.get(FILES)
+        if registered and files_hash(found[0].parent) != registered:
             raise IntegrityError(
                 f"the files of encoder version {version.version} are not those that were registered.",
                 "Restore them, or go back to another version: influcoder rollback --to VERSION",

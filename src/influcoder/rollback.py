@@ -1,6 +1,7 @@
 """Which version a rollback goes to, and what speaks against it."""
 
-from influcoder.champions import FILES, State
+from influcoder.champions import State
+from influcoder.digests import FILES
 from influcoder.errors import RegistryError
 from influcoder.journal import line_of
 from influcoder.registry import EncoderVersion

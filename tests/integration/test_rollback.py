@@ -10,8 +10,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from influcoder.champions import FILES, Champions
+from influcoder.champions import Champions
 from influcoder.cli import chronicle
+from influcoder.digests import FILES
 from influcoder.errors import ChangedMeanwhileError, IntegrityError, RegistryError
 from influcoder.journal import Action, Event, append, champion_of, entries
 from influcoder.registry import Registry

@@ -30,8 +30,8 @@ class Objects(Protocol):
     def read_if_there(self, key: str) -> tuple[bytes | None, str | None]:
         """Its bytes and version."""
 
-    def swap(self, key: str, data: bytes, expected: str | None) -> str | None:
-        """Replace it where it is still that version."""
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """Replace it where it is still that version; the version that it is then."""
 
     def delete(self, key: str) -> None:
         """Delete it."""
@@ -132,7 +132,7 @@ class Checkpoints:
     def _point(self, notes: Mapping[str, Any] | None, parts: Mapping[str, str]) -> None:
         data = _sealed({"owner": self._owner, "notes": notes, "parts": dict(parts)})
         try:
-            self._objects.swap(self._latest, data, self._version)
+            self._version = self._objects.swap(self._latest, data, self._version)
         except (ChangedMeanwhileError, IntegrityError) as error:
             # A put whose answer got lost has landed all the same, and then the pointer is ours.
             there, version = self._objects.read_if_there(self._latest)
@@ -141,8 +141,7 @@ class Checkpoints:
                 raise ChangedMeanwhileError(
                     "another run has taken this training over, or finished it.", "Let that one go on."
                 ) from error
-            self._objects.swap(self._latest, data, version)
-        self._version = self._objects.read_if_there(self._latest)[1]
+            self._version = self._objects.swap(self._latest, data, version)
 
     def _read(self, found: Mapping[str, Any]) -> Saved | None:
         parts = {}

@@ -3,11 +3,24 @@
 from collections.abc import Iterator
 
 from influcoder.labelsets.labelset import LabelSet
+from influcoder.labelsets.manifest import Manifest
 from influcoder.labelsets.publish import load_label_set, load_manifest
 from influcoder.store import ObjectStore
 
 # More than a closed form learns from at once.
 MOST_SAMPLES = 6000
+
+
+def line(store: ObjectStore, label_set: str | None) -> Iterator[Manifest]:
+    """A label set and all that it continues, the latest first.
+
+    Raises:
+        IntegrityError: one of them is not there, or is damaged.
+    """
+    while label_set:
+        manifest = load_manifest(store, label_set)
+        yield manifest
+        label_set = manifest.identity.parent
 
 
 def parents(store: ObjectStore, labels: LabelSet) -> Iterator[LabelSet]:
@@ -16,10 +29,9 @@ def parents(store: ObjectStore, labels: LabelSet) -> Iterator[LabelSet]:
     Raises:
         IntegrityError: one of them is not there, or is damaged.
     """
-    seen, parent = len(labels.entries), labels.identity.parent
-    while parent and seen < MOST_SAMPLES:
-        manifest = load_manifest(store, parent)
-        if manifest.identity.teacher != labels.identity.teacher:
+    seen = len(labels.entries)
+    for manifest in line(store, labels.identity.parent):
+        if seen >= MOST_SAMPLES or manifest.identity.teacher != labels.identity.teacher:
             return
-        yield load_label_set(store, parent)
-        seen, parent = seen + len(manifest.identity.samples), manifest.identity.parent
+        yield load_label_set(store, manifest.id)
+        seen += len(manifest.identity.samples)
