@@ -65,7 +65,7 @@ def test_notify_raises_nothing_and_does_not_wait_for_a_slow_channel(store, recei
     started = time.monotonic()
     notify(patient, store, drifted())
     assert time.monotonic() - started < 3.0
-    away = ObjectStore(load_settings().store.model_copy(update={"bucket": "no-such-bucket"}))
+    away = ObjectStore(load_settings().store.model_copy(update={"endpoint": "http://127.0.0.1:9"}))
     notify(patient, away, drifted())
 
 

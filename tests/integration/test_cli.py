@@ -132,7 +132,7 @@ def test_plan_says_what_labelling_would_take_and_pays_for_its_probe_once(environ
         cells = [cell.strip() for cell in line.strip("│").split("│")]
         if len(cells) == 2:
             rows[cells[0]] = cells[1]
-    assert rows["samples"] == str(40 + 80 + 8 + 12 + 20 + 24)
+    assert rows["samples"] == str(60 + 120 + 8 + 12 + 20 + 24)
     assert "measured now" in rows["expected time"] or rows["expected time"] == "none"
     assert "bytes a sample" in rows["expected size"]
     cached = int(rows["cached"].split(",")[0])

@@ -85,7 +85,7 @@ def test_the_loop(deployments, store, registry, stack, tiny_decoder, scrambled_c
     second = checks(store)[-1]
     assert second.verdict is Verdict.DRIFT, second.judgement.reason
     assert second.spot_label_set != first.spot_label_set
-    seen = deployments.events("influcoder.drift", at_least=1)
+    seen = deployments.events("influcoder.drift", at_least=1, since=started)
     assert [event["payload"]["check_id"] for event in seen] == [second.id]
 
     run = deployments.started_by_event("retrain", started, 90)

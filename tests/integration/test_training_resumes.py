@@ -68,5 +68,7 @@ def test_a_killed_training_goes_on(label_set):
     assert all(len(values) == 1 for values in (*losses.values(), *rhos.values()))
     before = curve(killed, "train.loss")
     assert 1 <= len(before) < EPOCHS
-    assert before == {step: losses[step] for step in before}
+    # An epoch whose checkpoint the kill cut short is computed again, and sums of floats depend on the threads.
+    for step, values in before.items():
+        assert losses[step] == pytest.approx(values, rel=1e-5)
     assert list(store.keys("checkpoints/")) == []

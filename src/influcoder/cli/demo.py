@@ -221,7 +221,11 @@ class Demo:
             "champion": registry.version(CHAMPION).version,
             "agreement": agreement,
             "verdicts": {"before": first.verdict, "after_change": second.verdict},
-            "events": self._deployments.events("influcoder.drift", at_least=int(second.verdict is Verdict.DRIFT)),
+            "events": self._deployments.events(
+                "influcoder.drift",
+                since=datetime.fromisoformat(first.created),
+                at_least=int(second.verdict is Verdict.DRIFT),
+            ),
             "retrain_run_id": str(retraining.id) if retraining else None,
             "urls": self._stack.urls(),
             "seconds": {name: round(value, 1) for name, value in self._seconds.items()},

@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import LogSort
 from prefect.deployments import run_deployment
-from prefect.events.filters import EventFilter, EventNameFilter
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
 
 from influcoder.errors import ServiceError
 
@@ -66,15 +66,17 @@ def started_by_event(name: str, since: datetime, seconds: float) -> FlowRun | No
     return None
 
 
-def events(name: str, at_least: int = 0, seconds: float = 30.0) -> list[dict[str, Any]]:
-    """Events of a name that the server has seen, oldest first.
+def events(name: str, since: datetime, at_least: int = 0, seconds: float = 30.0) -> list[dict[str, Any]]:
+    """Events of a name that occurred after a moment and that the server has seen, oldest first.
 
     Args:
         name: of the events.
+        since: the moment.
         at_least: wait for so many; the server writes events down some seconds after it has taken them.
         seconds: how long to wait for them.
     """
-    body = {"filter": EventFilter(event=EventNameFilter(name=[name])).model_dump(mode="json"), "limit": 50}
+    wanted = EventFilter(event=EventNameFilter(name=[name]), occurred=EventOccurredFilter(since=since))
+    body = {"filter": wanted.model_dump(mode="json"), "limit": 50}
     end = time.monotonic() + seconds
     with get_client(sync_client=True) as client:
         found = client.request("POST", "/events/filter", json=body).json()["events"]
