@@ -2,8 +2,10 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from influcoder.decoder import load_decoder
 from influcoder.provenance import now
 from influcoder.registry import EncoderVersion
+from influcoder.sources import stamp_of
 from influcoder.store import ObjectStore, sha256
 from monitoring.check import Check
 from monitoring.slot import Slot
@@ -46,6 +48,12 @@ class Sight(BaseModel):
 def sight_of(store: ObjectStore, uri: str) -> Slot[Sight]:
     """What stands about an address."""
     return Slot(store, f"decoders/at/{sha256(uri.encode())[:20]}.json", Sight)
+
+
+def fingerprint_of(store: ObjectStore, uri: str) -> str:
+    """The fingerprint of the decoder at an address; it is loaded only where it was not looked at since it changed."""
+    sight = sight_of(store, uri).value
+    return sight.fingerprint if sight and sight.stamp == stamp_of(uri) else load_decoder(uri).fingerprint
 
 
 def record(store: ObjectStore, fingerprint: str, uri: str) -> tuple[DecoderVersion, bool]:
