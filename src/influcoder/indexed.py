@@ -13,6 +13,7 @@ from influcoder.attribution.index.manifest import (
     move_pointer,
     pointer_of,
 )
+from influcoder.attribution.index.objects import Objects
 from influcoder.attribution.index.publish import is_published, publish
 from influcoder.attribution.index.reader import Index
 from influcoder.attribution.index.spool import spool
@@ -21,7 +22,6 @@ from influcoder.digests import FILES, files_hash
 from influcoder.encoder import Encoder
 from influcoder.registry import EncoderVersion, Registry
 from influcoder.samples.stamps import corpus_stamp
-from influcoder.store import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def embedder_of(registry: Registry, version: EncoderVersion, encoder: Encoder) -
     )
 
 
-def build(store: ObjectStore, version: EncoderVersion, encoder: Encoder, embedder: Embedder, corpus: str) -> Built:
+def build(store: Objects, version: EncoderVersion, encoder: Encoder, embedder: Embedder, corpus: str) -> Built:
     """Bring the index of a corpus up to date, and make it the one that answers for this encoder.
 
     What was embedded before, for this or for any other index of the encoder, is not embedded again; a build that was
@@ -88,14 +88,14 @@ def build(store: ObjectStore, version: EncoderVersion, encoder: Encoder, embedde
     return built
 
 
-def current(store: ObjectStore, embedder: Embedder, corpus: str) -> Manifest | None:
+def current(store: Objects, embedder: Embedder, corpus: str) -> Manifest | None:
     """The index that is as new as its corpus, by the cheap sign of that; None where a build has something to do."""
     pointer, stamp = pointer_of(store, embedder, corpus), corpus_stamp(corpus)
     return load_manifest(store, pointer.index) if pointer and stamp and pointer.stamp == stamp else None
 
 
 def opened_index(
-    store: ObjectStore, version: EncoderVersion, encoder: Encoder, embedder: Embedder, corpus: str
+    store: Objects, version: EncoderVersion, encoder: Encoder, embedder: Embedder, corpus: str
 ) -> tuple[Index, str]:
     """The index that answers for an encoder and a corpus, built where there is none.
 

@@ -6,12 +6,12 @@ import tempfile
 from pathlib import Path
 
 from influcoder.attribution.index.manifest import Part, folder_of
+from influcoder.attribution.index.objects import Objects
 from influcoder.decoder import cache_folder
 from influcoder.errors import IntegrityError
-from influcoder.store import ObjectStore
 
 
-def local_copy(store: ObjectStore, index_id: str, part: Part, ending: str) -> Path:
+def local_copy(store: Objects, index_id: str, part: Part, ending: str) -> Path:
     """A file with the bytes of an object; a copy that is damaged is fetched again.
 
     Args:

@@ -5,10 +5,11 @@ import json
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from influcoder.attribution.index.objects import Objects
 from influcoder.errors import ChangedMeanwhileError, IntegrityError
 from influcoder.provenance import now
 from influcoder.samples.stamps import corpus_address
-from influcoder.store import ObjectStore, sha256
+from influcoder.store import sha256
 
 FORMAT = 1
 _SWAP_ATTEMPTS = 8
@@ -169,7 +170,7 @@ def folder_of(index_id: str) -> str:
     return f"indexes/{index_id}"
 
 
-def load_manifest(store: ObjectStore, index_id: str) -> Manifest:
+def load_manifest(store: Objects, index_id: str) -> Manifest:
     """The manifest of a published index.
 
     Raises:
@@ -192,19 +193,19 @@ def load_manifest(store: ObjectStore, index_id: str) -> Manifest:
     return manifest
 
 
-def manifests(store: ObjectStore) -> list[Manifest]:
+def manifests(store: Objects) -> list[Manifest]:
     """Every published index, oldest first."""
     keys = [key for key in store.keys("indexes/") if key.endswith("/manifest.json")]
     return sorted((load_manifest(store, key.split("/")[1]) for key in keys), key=lambda found: found.created)
 
 
-def pointer_of(store: ObjectStore, embedder: Embedder, corpus_uri: str) -> Pointer | None:
+def pointer_of(store: Objects, embedder: Embedder, corpus_uri: str) -> Pointer | None:
     """Which index answers for an encoder and a corpus; None where there was never one."""
     data, _ = store.read_if_there(_pointer_key(embedder, corpus_uri))
     return _parsed(data)
 
 
-def move_pointer(store: ObjectStore, embedder: Embedder, corpus_uri: str, index_id: str, stamp: str | None) -> None:
+def move_pointer(store: Objects, embedder: Embedder, corpus_uri: str, index_id: str, stamp: str | None) -> None:
     """Make an index the one that answers for an encoder and a corpus; those before it stay."""
     key = _pointer_key(embedder, corpus_uri)
     for _ in range(_SWAP_ATTEMPTS):

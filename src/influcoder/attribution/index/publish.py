@@ -4,6 +4,7 @@ from pathlib import Path
 
 from influcoder.attribution.index.local import key_of, part_of
 from influcoder.attribution.index.manifest import Identity, Manifest, Origin, Part, Segment, folder_of, load_manifest
+from influcoder.attribution.index.objects import Objects
 from influcoder.attribution.index.reader import SEGMENT, SHARD
 from influcoder.attribution.index.search import make_segment, segment_rows
 from influcoder.attribution.index.spool import Spool
@@ -11,12 +12,9 @@ from influcoder.attribution.index.vectors import Array
 from influcoder.errors import AlreadyExistsError
 from influcoder.progress import progress
 from influcoder.provenance import code_commit, now
-from influcoder.store import ObjectStore
 
 
-def publish(
-    store: ObjectStore, identity: Identity, origin: Origin, pool: Spool, vectors: Array, folder: Path
-) -> Manifest:
+def publish(store: Objects, identity: Identity, origin: Origin, pool: Spool, vectors: Array, folder: Path) -> Manifest:
     """Publish an index; one that is published already is left as it is.
 
     Args:
@@ -53,12 +51,12 @@ def publish(
     return load_manifest(store, identity.id)
 
 
-def is_published(store: ObjectStore, identity: Identity) -> bool:
+def is_published(store: Objects, identity: Identity) -> bool:
     """Whether an index of this content is there."""
     return store.exists(_manifest(identity))
 
 
-def _segments(store: ObjectStore, index_id: str, vectors: Array, folder: Path) -> tuple[Segment, ...]:
+def _segments(store: Objects, index_id: str, vectors: Array, folder: Path) -> tuple[Segment, ...]:
     size, found = segment_rows(vectors.shape[1]), []
     with progress("dividing vectors", len(vectors)) as ticker:
         for first in range(0, len(vectors), size):
@@ -71,7 +69,7 @@ def _segments(store: ObjectStore, index_id: str, vectors: Array, folder: Path) -
     return tuple(found)
 
 
-def _put(store: ObjectStore, index_id: str, part: Part, path: Path, ending: str) -> Part:
+def _put(store: Objects, index_id: str, part: Part, path: Path, ending: str) -> Part:
     # The store verifies the checksum of what it is sent.
     store.put(key_of(index_id, part, ending), path.read_bytes())
     return part

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 
 from influcoder.attribution.index.local import local_copy
 from influcoder.attribution.index.manifest import Manifest, load_manifest
+from influcoder.attribution.index.objects import Objects
 from influcoder.attribution.index.search import Searcher
 from influcoder.attribution.index.spool import samples_of
 from influcoder.samples import Sample
-from influcoder.store import ObjectStore
 
 Array = np.ndarray
 SEGMENT, SHARD = ".faiss", ".parquet"
@@ -26,13 +26,13 @@ class Index:
         manifest: says what it is made of.
     """
 
-    def __init__(self, store: ObjectStore, manifest: Manifest) -> None:
+    def __init__(self, store: Objects, manifest: Manifest) -> None:
         self._store = store
         self.manifest = manifest
         self._shards: dict[int, Path] = {}
 
     @classmethod
-    def open(cls, store: ObjectStore, index_id: str) -> "Index":
+    def open(cls, store: Objects, index_id: str) -> "Index":
         """A published index by its id.
 
         Raises:
@@ -52,6 +52,8 @@ class Index:
         Returns:
             inner products and rows, both of shape (queries, the lesser of k and the index's size).
         """
+        if k < 1:
+            return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
         found = [
             (scores, rows + segment.first)
             for segment, searcher in zip(self.manifest.segments, self._searchers, strict=True)

@@ -13,12 +13,13 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from influcoder.attribution.index.manifest import Embedder
+from influcoder.attribution.index.objects import Objects
 from influcoder.attribution.index.spool import Spool
 from influcoder.encoder import Encoder
 from influcoder.errors import EncoderError
 from influcoder.progress import progress
 from influcoder.samples import Sample
-from influcoder.store import ObjectStore, sha256
+from influcoder.store import sha256
 
 # Some seconds of embedding: what a kill costs.
 SHARD = 2048
@@ -30,7 +31,7 @@ Array = np.ndarray
 class VectorCache:
     """The vectors of one embedder in the store."""
 
-    def __init__(self, store: ObjectStore, embedder: Embedder) -> None:
+    def __init__(self, store: Objects, embedder: Embedder) -> None:
         self._store = store
         self._folder = f"vectors/{embedder.id}/"
 
