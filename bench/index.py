@@ -1,4 +1,4 @@
-"""What an index costs and what it finds: a million vectors searched, a corpus built from end to end, memory.
+"""What an index costs and what it finds: a million vectors searched, a corpus built from end to end.
 
 The vectors are real ones, multiplied: an encoder in closed form is solved from exact labels and embeds a corpus; each
 further vector lies between one of those and one of its ten nearest neighbours, at a random place, and a tenth of the
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from common import Bench, options_parser, prepare, table
-from index_growth import VERSION, growth
+from index_growth import VERSION
 
 from influcoder.attribution.index import Embedder, Index
 from influcoder.attribution.index.search import RECALL_AT, Searcher, make_segment, segment_rows
@@ -54,14 +54,13 @@ def main() -> None:
         f"{_threads()} threads of a machine that others used too."
     )
     head = ("search", "p50 ms", "p99 ms", f"recall@{RECALL_AT}", "of the least", "bytes a sample", "build s")
-    table(head, rows, "index", f"{about}\n\n{_build_words(built, options)}\n\n{growth(options.grow)}")
+    table(head, rows, "index", f"{about}\n\n{_build_words(built, options)}")
 
 
 def _options() -> argparse.Namespace:
     parser = options_parser(__doc__, 30, 70)
     parser.add_argument("--rows", type=int, default=1_000_000, help="vectors that are searched")
-    parser.add_argument("--pool", default="docs:numpy,scipy,pandas,sklearn,torch", help="corpus that is indexed")
-    parser.add_argument("--grow", type=int, nargs=2, default=(100_000, 1_000_000), help="sizes of pools in memory")
+    parser.add_argument("--pool", default="docs:numpy,scipy,pandas", help="corpus that is indexed")
     parser.add_argument("--peers", type=Path, help="a folder that usearch is installed in")
     return parser.parse_args()
 

@@ -1,14 +1,18 @@
-"""Peak memory of building an index, as its pool grows."""
+"""Peak memory of building an index, as its pool grows.
 
+Example: python bench/index_growth.py --sizes 10000 100000
+"""
+
+import argparse
 import json
 import multiprocessing
 import resource
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from common import table
 
 from influcoder.attribution.index import Embedder
 from influcoder.folder import Folder
@@ -20,19 +24,24 @@ VERSION = EncoderVersion("1", "", (), {"labelset.id": "bench", "decoder.fingerpr
 Array = np.ndarray
 
 
-def growth(sizes: Sequence[int]) -> str:
-    """Peak memory of whole builds, each in a process of its own; texts are short and vectors made up."""
-    found = []
-    for rows in sizes:
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=(10_000, 100_000, 1_000_000))
+    rows = []
+    for size in parser.parse_args().sizes:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            found.append(pool.apply(_grow, (rows,)))
-    parts = [
-        f"{rows} samples {peak:.0f} MB in {seconds:.0f} s" for rows, (peak, seconds) in zip(sizes, found, strict=True)
-    ]
-    return f"Peak memory of a build with made-up vectors of 48 dimensions (no encoder): {', '.join(parts)}."
+            before, peak, seconds = pool.apply(_grow, (size,))
+        rows.append([str(size), f"{before:.0f}", f"{peak:.0f}", f"{seconds:.0f}"])
+    about = (
+        "A whole build (corpus of short made-up texts, JSONL → vectors → segments → index in a folder), each size in a "
+        "process of its own. Vectors of 48 dimensions are made up, so what an encoder takes is not in it."
+    )
+    table(("samples", "MB before", "MB at the peak", "seconds"), rows, "index_growth", about)
 
 
-def _grow(rows: int) -> tuple[float, float]:
+def _grow(rows: int) -> tuple[float, float, float]:
+    before = _peak()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (folder / "pool.jsonl").open("w") as file:
@@ -41,7 +50,11 @@ def _grow(rows: int) -> tuple[float, float]:
                 file.write(json.dumps({"id": str(number), "context": "What?", "target": text}) + "\n")
         start = time.perf_counter()
         build(Folder(folder / "store"), VERSION, _MadeUp(), Embedder(files="0" * 64), str(folder / "pool.jsonl"))
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.perf_counter() - start
+        return before, _peak(), time.perf_counter() - start
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class _MadeUp:
@@ -58,3 +71,7 @@ class _MadeUp:
         return (centres[draw.integers(0, 200, len(views))] + 0.2 * draw.standard_normal((len(views), 48))).astype(
             "f4"
         ) / 9
+
+
+if __name__ == "__main__":
+    main()
