@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from influcoder.decoder import load_decoder
+from influcoder.errors import InflucoderError
 from influcoder.provenance import now
 from influcoder.registry import EncoderVersion
 from influcoder.sources import stamp_of
@@ -50,10 +50,14 @@ def sight_of(store: ObjectStore, uri: str) -> Slot[Sight]:
     return Slot(store, f"decoders/at/{sha256(uri.encode())[:20]}.json", Sight)
 
 
-def fingerprint_of(store: ObjectStore, uri: str) -> str:
-    """The fingerprint of the decoder at an address; it is loaded only where it was not looked at since it changed."""
+def seen_fingerprint(store: ObjectStore, uri: str) -> str | None:
+    """The fingerprint of the decoder at an address; None where it was not looked at since it changed."""
     sight = sight_of(store, uri).value
-    return sight.fingerprint if sight and sight.stamp == stamp_of(uri) else load_decoder(uri).fingerprint
+    try:
+        return sight.fingerprint if sight and sight.stamp == stamp_of(uri) else None
+    except InflucoderError:
+        # What can't be reached may still be in this machine's cache, for whoever loads it.
+        return None
 
 
 def record(store: ObjectStore, fingerprint: str, uri: str) -> tuple[DecoderVersion, bool]:

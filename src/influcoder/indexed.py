@@ -22,6 +22,7 @@ from influcoder.digests import FILES, files_hash
 from influcoder.encoder import Encoder
 from influcoder.registry import EncoderVersion, Registry
 from influcoder.samples.stamps import corpus_stamp
+from influcoder.workspace import workspace
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,7 @@ def build(store: Objects, version: EncoderVersion, encoder: Encoder, embedder: E
     """
     # Taken before, so that a corpus that is written to meanwhile is found changed.
     stamp = corpus_stamp(corpus)
-    with tempfile.TemporaryDirectory(prefix="influcoder-") as name:
-        folder = Path(name)
+    with workspace() as folder:
         pool = spool(corpus, folder)
         identity = Identity(embedder=embedder, corpus=pool.seen.digest(), names=pool.seen.names_digest())
         if is_published(store, identity):

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,8 @@ def build_and_die(path, corpus, deadly):
 def test_a_build_that_is_killed_at_any_write_goes_on_and_pays_for_nothing_twice(tmp_path, samples, monkeypatch):
     monkeypatch.setattr(spool_module, "GROUP", 4)
     monkeypatch.setattr(vectors_module, "SHARD", 8)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
     corpus = write(tmp_path / "pool.jsonl", samples[:30])
     whole = build(Folder(tmp_path / "whole"), VERSION, Counting(), EMBEDDER, corpus).manifest
     # Four shards of vectors, a segment, a shard of samples, the manifest, the pointer.
@@ -244,6 +247,7 @@ def test_a_build_that_is_killed_at_any_write_goes_on_and_pays_for_nothing_twice(
     process.start()
     process.join()
     assert process.exitcode == 0, "where everything is there, nothing is written"
+    assert not list((tmp_path / "temporary").iterdir()), "what a killed build left is gone"
 
 
 def test_vectors_in_the_store_that_were_damaged_are_embedded_again(encoder, store, corpus, samples, counted, tmp_path):

@@ -80,6 +80,18 @@ def test_a_map_of_parquet_is_metadata(tmp_path):
     assert [sample.metadata for sample in Stream(str(tmp_path / "a.parquet"))] == [{"n": "1"}, {}]
 
 
+def test_a_data_set_is_read_in_a_stream(tmp_path, samples):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    records = [{"id": s.id, "context": s.context, "target": s.target, "source": s.source} for s in samples]
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, [*records, records[0]])))
+    stream = Stream(f"hf:{folder}#train")
+    assert list(stream) == samples
+    assert stream.duplicates == 1
+    with pytest.raises(SampleError, match="can't be read"):
+        list(Stream(f"hf:{folder}#no-such-split"))
+
+
 @pytest.mark.parametrize("uri", ["s3://bucket/key.csv", "s3://bucket/folder"])
 def test_an_object_of_another_kind_is_refused(uri):
     with pytest.raises(SampleError, match="no corpus that can be read"):

@@ -25,7 +25,7 @@ from influcoder.samples.sample import content_id
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 from monitoring.breaker import trust_of
-from monitoring.decoders import fingerprint_of
+from monitoring.decoders import seen_fingerprint
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ class Answerer:
         place = (self._store, self.champion, self._encoder, embedder, settings.corpus)
         self.index, self._stale = opened_index(*place)
         # Another storage type of the weights is another fingerprint, and what was seen of a decoder is of the default.
-        in_default = self._spec.dtype == "float32"
-        self._present = fingerprint_of(self._store, settings.decoder) if in_default else self._decoder.fingerprint
+        seen = seen_fingerprint(self._store, settings.decoder) if self._spec.dtype == "float32" else None
+        self._present = seen or self._decoder.fingerprint
 
     def output(self, asked: Asked) -> Sample:
         """What is to be attributed, as a sample.

@@ -2,17 +2,19 @@
 
 from rich.table import Table
 
+from influcoder.decoder import load_decoder
 from influcoder.registry import EncoderVersion, Registry
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
-from monitoring.decoders import decoders, fingerprint_of
+from monitoring.decoders import decoders, seen_fingerprint
 
 
 def table(decoder: str | None) -> Table:
     """A row for each version, those of one decoder together; the decoder in use comes last."""
     settings = load_settings(decoder=decoder or None)
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
-    present, known = fingerprint_of(store, settings.decoder), decoders(store)
+    seen, known = seen_fingerprint(store, settings.decoder), decoders(store)
+    present = seen or load_decoder(settings.decoder).fingerprint
     grid = Table(title="Encoders", title_justify="left")
     for name in ("decoder", "version", "alias", "agreement", "floor", "ceiling", "valid now"):
         grid.add_column(name, justify="right" if name == "version" else "left", overflow="fold")

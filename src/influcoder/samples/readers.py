@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from influcoder.errors import SampleError
+from influcoder.errors import MissingPackageError, SampleError
 from influcoder.samples.sample import Sample, content_id
 
 _FIELDS = ("id", "context", "target", "text", "source")
@@ -63,8 +63,12 @@ def parquet_records(path: str, name: str = "") -> Iterator[tuple[Mapping[str, An
 
 def read_hub(name: str) -> Iterator[Sample]:
     """Samples of a Hugging Face data set: `name`, `name@revision`, `name#split` or both (`train` by default)."""
-    import datasets
-
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingPackageError(
+            f"hf:{name} needs the package datasets.", "Install it: pip install 'influcoder[hub]'"
+        ) from error
     address, _, split = name.partition("#")
     dataset, _, revision = address.partition("@")
     try:

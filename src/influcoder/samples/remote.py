@@ -1,12 +1,11 @@
 """Samples of a file in an object store."""
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from influcoder.errors import SampleError
 from influcoder.samples.readers import read_jsonl, read_parquet
 from influcoder.samples.sample import Sample
+from influcoder.workspace import workspace
 
 
 def read_object(address: str) -> Iterator[Sample]:
@@ -22,6 +21,6 @@ def read_object(address: str) -> Iterator[Sample]:
     uri = f"s3:{address}"
     if not uri.endswith((".jsonl", ".jsonl.gz", ".parquet")):
         raise SampleError(f"{uri} is no corpus that can be read.", "Name an object that ends in .jsonl or .parquet.")
-    with tempfile.TemporaryDirectory(prefix="influcoder-") as folder:
-        path = str(fetch_object(uri, Path(folder)))
+    with workspace() as folder:
+        path = str(fetch_object(uri, folder))
         yield from (read_parquet if path.endswith(".parquet") else read_jsonl)(path, uri)
