@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
 import pandas as pd
 import pytest
 
@@ -182,3 +183,30 @@ def test_commands_list_indexes_and_show_both_ends(story):
     refused = run("attribute", "--answer", "x", "--file", "y.jsonl")
     assert refused.returncode == 1
     assert "or else --file" in refused.stderr
+
+
+def test_regions_that_drive_some_queries(story, tmp_path):
+    queries = [
+        {"target": "rocket moon comet gravity probe", "source": "sky"},
+        {"target": "satellite capsule antenna radar", "source": "sky"},
+        {"target": "flour butter oven dough", "source": "bread"},
+        {"target": "whisk spoon sugar kettle", "source": "bread"},
+    ]
+    (tmp_path / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    folder = tmp_path / "found"
+    given = ("regions", "--queries", str(tmp_path / "queries.jsonl"), "--points", "200", "--no-map")
+    done = run(*given, "--out", str(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads((folder / "regions.json").read_text())
+    version = Registry(load_settings().mlflow).version("champion")
+    assert (record["encoder"], record["index"], record["by"]) == (version.version, story["flow"], "source")
+    assert (record["decoder"], record["label_set"]) == (version.decoder_fingerprint, version.label_set_id)
+    lift = {(row["region"], row["queries"]): row["lift"]["value"] for row in record["shares"]}
+    assert lift["orbit", "sky"] > 1 > lift["orbit", "bread"]
+    assert lift["kitchen", "bread"] > 1 > lift["kitchen", "sky"]
+    run_id = done.stdout.split()[-1].rpartition("/")[2]
+    logged = {item.path for item in mlflow.MlflowClient().list_artifacts(run_id)}
+    assert logged == {path.name for path in folder.iterdir()} == {"regions.json", "shares.png", "lifts.png"}
+    again = run(*given, "--out", str(folder))
+    assert again.returncode == 1
+    assert "is there already" in again.stderr

@@ -79,6 +79,14 @@ class Index:
                 found |= self._read(number, shard.first, inside)
         return found
 
+    def sources(self) -> list[str]:
+        """The source of each row."""
+        columns = [
+            pq.read_table(self._shard(number), columns=["source"]).column("source").to_pylist()
+            for number in range(len(self.manifest.shards))
+        ]
+        return [source or "" for column in columns for source in column]
+
     def vectors(self) -> Iterator[tuple[Array, Array]]:
         """Rows and their vectors in half precision, in no order, some thousand at a time."""
         for segment, searcher in zip(self.manifest.segments, self._searchers, strict=True):
@@ -90,12 +98,15 @@ class Index:
         parts = self.manifest.segments
         return [Searcher(local_copy(self._store, self.manifest.id, part, SEGMENT), part.probes) for part in parts]
 
-    def _read(self, number: int, first: int, rows: list[int]) -> dict[int, Sample]:
+    def _shard(self, number: int) -> Path:
         if number not in self._shards:
             part = self.manifest.shards[number]
             self._shards[number] = local_copy(self._store, self.manifest.id, part, SHARD)
+        return self._shards[number]
+
+    def _read(self, number: int, first: int, rows: list[int]) -> dict[int, Sample]:
         found: dict[int, Sample] = {}
-        with pq.ParquetFile(self._shards[number]) as file:
+        with pq.ParquetFile(self._shard(number)) as file:
             for group in range(file.num_row_groups):
                 size = file.metadata.row_group(group).num_rows
                 inside = [row - first for row in rows if first <= row < first + size]

@@ -125,9 +125,7 @@ def _layout(title: str, caption: str, groups: Sequence[str], regions: int) -> di
         }
         for number, group in enumerate(groups)
     ]
-    buttons.append(
-        {"label": "regions", "method": "update", "args": [{"visible": [False] * count + [True] * regions}]}
-    )
+    buttons.append({"label": "regions", "method": "update", "args": [{"visible": [False] * count + [True] * regions}]})
     menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "bgcolor": "white"}
     return {
         "title": {"text": f"<b>{escape(title)}</b><br><sub>{escape(caption)}</sub>", "x": 0.01, "xanchor": "left"},

@@ -87,7 +87,7 @@ def by_cluster(
 
 
 def _names(of_row: Array, count: int, samples: Callable[[Iterable[int]], dict[int, Sample]]) -> tuple[str, ...]:
-    """The words that a cluster has more than the others (TF-IDF over clusters), and its number, so that no two agree."""
+    """The words that a cluster has more than others do (TF-IDF), after its number, so that no two names agree."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     rows = [np.flatnonzero(of_row == number)[:_NAMED_BY].tolist() for number in range(count)]
