@@ -5,7 +5,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test test-faults check up bench-labels bench-lds bench-encoder bench-drift bench-peers clean
+.PHONY: demo test test-faults check up bench-labels bench-lds bench-encoder bench-drift bench-index bench-peers clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
@@ -44,6 +44,11 @@ bench-encoder: $(STAMP)
 # Labels of the encoder benchmark, checks drawn from them, then years of checks: minutes once the labels are there.
 bench-drift: $(STAMP)
 	$(BIN)/python bench/drift_power.py $(BENCH)
+
+# Ten minutes: a million vectors searched, a corpus built from end to end, memory as a pool grows.
+bench-index: $(STAMP)
+	$(BIN)/python bench/index.py $(BENCH)
+	$(BIN)/python bench/index_growth.py
 
 # The label benchmark again, with other libraries beside: their pins are their own, so they get an environment of their
 # own that sees the project's.

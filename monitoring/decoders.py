@@ -2,8 +2,10 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from influcoder.errors import InflucoderError
 from influcoder.provenance import now
 from influcoder.registry import EncoderVersion
+from influcoder.sources import stamp_of
 from influcoder.store import ObjectStore, sha256
 from monitoring.check import Check
 from monitoring.slot import Slot
@@ -46,6 +48,16 @@ class Sight(BaseModel):
 def sight_of(store: ObjectStore, uri: str) -> Slot[Sight]:
     """What stands about an address."""
     return Slot(store, f"decoders/at/{sha256(uri.encode())[:20]}.json", Sight)
+
+
+def seen_fingerprint(store: ObjectStore, uri: str) -> str | None:
+    """The fingerprint of the decoder at an address; None where it was not looked at since it changed."""
+    sight = sight_of(store, uri).value
+    try:
+        return sight.fingerprint if sight and sight.stamp == stamp_of(uri) else None
+    except InflucoderError:
+        # What can't be reached may still be in this machine's cache, for whoever loads it.
+        return None
 
 
 def record(store: ObjectStore, fingerprint: str, uri: str) -> tuple[DecoderVersion, bool]:

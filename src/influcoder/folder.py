@@ -1,10 +1,11 @@
 """A folder with those operations of the object store that one process needs: the library works without servers."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from influcoder.errors import ChangedMeanwhileError, IntegrityError
+from influcoder.errors import AlreadyExistsError, ChangedMeanwhileError, IntegrityError
 from influcoder.store import sha256
 
 _UNFINISHED = ".part"
@@ -19,6 +20,10 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    def uri(self, key: str) -> str:
+        """The path of an object."""
+        return str(self._path / key)
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object; a killed process leaves the old bytes or the new ones, never a mixture."""
@@ -39,6 +44,37 @@ class Folder:
         """
         try:
             return (self._path / key).read_bytes()
+        except FileNotFoundError as error:
+            raise IntegrityError(f"{self._path / key} is not there.") from error
+
+    def create(self, key: str, data: bytes) -> None:
+        """Write an object that must not exist.
+
+        Raises:
+            AlreadyExistsError: it exists; its bytes are left alone.
+        """
+        if self.exists(key):
+            raise AlreadyExistsError(f"{self._path / key} exists already.")
+        self.put(key, data)
+
+    def exists(self, key: str) -> bool:
+        """Whether an object is there."""
+        return (self._path / key).is_file()
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """`length` bytes from `start` on."""
+        with (self._path / key).open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Write an object into a file.
+
+        Raises:
+            IntegrityError: there is no such object.
+        """
+        try:
+            shutil.copyfile(self._path / key, path)
         except FileNotFoundError as error:
             raise IntegrityError(f"{self._path / key} is not there.") from error
 
@@ -66,5 +102,5 @@ class Folder:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Keys below a prefix that ends in `/`, what a killed process left unfinished among them."""
-        for file in sorted((self._path / prefix).glob("*")):
+        for file in sorted(path for path in (self._path / prefix).rglob("*") if path.is_file()):
             yield file.relative_to(self._path).as_posix()

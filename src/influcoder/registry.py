@@ -140,6 +140,11 @@ class Registry:
         with self._errors():
             self._mlflow.log_figure(figure, f"plots/{name}")
 
+    def log_file(self, path: Path) -> None:
+        """A file that the active run shows."""
+        with self._errors():
+            self._mlflow.log_artifact(str(path))
+
     def log_evidence(self, evidence: Evidence) -> None:
         """What was measured, for the drift decision to compare with."""
         content = {

@@ -68,6 +68,32 @@ def fetch(uri: str) -> Path:
     return folder
 
 
+def fetch_object(uri: str, folder: Path) -> Path:
+    """One object, `s3://BUCKET/KEY`, as a file of its name in a folder.
+
+    Raises:
+        IntegrityError: there is no such object, or what arrived is not what is stored.
+    """
+    store, key, size, tag = _object(uri)
+    path = folder / PurePosixPath(key).name
+    _bring(store, key, path, size, tag)
+    return path
+
+
+def object_sign(uri: str) -> tuple[int, str]:
+    """Size and entity tag of one object; both differ where its content does."""
+    return _object(uri)[2:]
+
+
+def _object(uri: str) -> tuple[ObjectStore, str, int, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    store = ObjectStore(load_settings().store.model_copy(update={"bucket": bucket, "prefix": ""}))
+    found = next((item for item in store.listing(key) if item[0] == key), None)
+    if found is None:
+        raise IntegrityError(f"there is nothing at {uri}.", "Check bucket and key.")
+    return store, *found
+
+
 def parts_of(uri: str, paths: Sequence[str]) -> list[str]:
     """Those of many paths that make up a checkpoint: one folder's configuration and weights, and a tokenizer.
 
@@ -91,12 +117,14 @@ def _from_store(uri: str, folder: Path) -> None:
     store, found = _objects(uri)
     known = {key: (size, tag) for key, size, tag in found}
     for key in parts_of(uri, list(known)):
-        path = folder / PurePosixPath(key).name
-        store.fetch(key, path)
-        size, tag = known[key]
-        # The tag of an object that was written in one piece is its MD5; of others the size has to do.
-        if path.stat().st_size != size or (len(tag) == 32 and _md5(path) != tag):
-            raise IntegrityError(f"{store.uri(key)} did not arrive as it is stored.", "Run the same command again.")
+        _bring(store, key, folder / PurePosixPath(key).name, *known[key])
+
+
+def _bring(store: ObjectStore, key: str, path: Path, size: int, tag: str) -> None:
+    store.fetch(key, path)
+    # The tag of an object that was written in one piece is its MD5; of others the size has to do.
+    if path.stat().st_size != size or (len(tag) == 32 and _md5(path) != tag):
+        raise IntegrityError(f"{store.uri(key)} did not arrive as it is stored.", "Run the same command again.")
 
 
 def _from_mlflow(uri: str, folder: Path) -> None:

@@ -1,124 +1,194 @@
-"""One output → the samples that drove it, with what stands behind the answer."""
+"""Outputs → the samples that drove them, with what stands behind each answer."""
 
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from influcoder.asked import remember
-from influcoder.attribution import Attribution, attribute, verify
-from influcoder.cli.tables import agreement_words
+from influcoder.attribution import Ranking, attribute_from, verify
+from influcoder.attribution.index import Manifest
+from influcoder.cli.outputs import Asked
 from influcoder.decoder import Decoder
 from influcoder.errors import SampleError
+from influcoder.indexed import embedder_of, opened_index
 from influcoder.labelsets.build import decoder_for, label_plan, read_corpora
 from influcoder.labelsets.plan import plan_pairs
 from influcoder.labelsets.publish import load_manifest
 from influcoder.opened import open_encoder
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
-from influcoder.samples import Sample
+from influcoder.samples import Corpus, Sample
 from influcoder.samples.sample import content_id
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 from monitoring.breaker import trust_of
+from monitoring.decoders import seen_fingerprint
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The most influential samples of one output.
+    """The most and the least influential samples of one output.
 
     Args:
         output: the output.
-        found: most influential first.
+        found: both ends of the ranking.
         champion: the encoder that ranked them.
+        index: of the pool.
         warnings: what a reader must know before believing it.
     """
 
     output: Sample
-    found: list[Attribution]
+    found: Ranking
     champion: EncoderVersion
+    index: Manifest
     warnings: tuple[str, ...]
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each sample."""
+        """A row for each sample, the most influential first, then the least; each says what stands behind it."""
         return [
             {
+                "output": self.output.id,
+                "end": end,
                 "rank": item.rank,
                 "score": round(item.score, 4),
-                "percentile": round(item.percentile, 2),
+                "percentile": round(item.percentile, 4),
                 "exact": None if item.exact is None else round(item.exact, 4),
                 "source": item.sample.source,
                 "id": item.sample.id,
                 "text": item.sample.text,
+                "metadata": dict(item.sample.metadata),
+                **self._behind,
                 "warnings": list(self.warnings),
             }
-            for item in self.found
+            for end, items in (("most", self.found.most), ("least", self.found.least))
+            for item in items
         ]
+
+    @cached_property
+    def _behind(self) -> dict[str, Any]:
+        tags = self.champion.tags
+        figures = {"agreement": "rho", "agreement_lo": "lo", "agreement_hi": "hi"}
+        return {
+            "encoder": self.champion.version,
+            "label_set": self.champion.label_set_id,
+            "decoder": self.champion.decoder_fingerprint,
+            **{name: _number(tags.get(f"agreement.{tag}")) for name, tag in figures.items()},
+            "index": self.index.id,
+            "corpus": self.index.corpus_uri,
+        }
+
+
+class Answerer:
+    """The champion, its index of the corpus and the decoder in use, opened once for many questions.
+
+    Args:
+        settings: decoder, corpus and servers.
+        folder: for the encoder's files; it must outlive the answerer.
+    Raises:
+        RegistryError: there is no champion.
+    """
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._settings = settings
+        self._registry, self._store = Registry(settings.mlflow), ObjectStore(settings.store)
+        self.champion = self._registry.version(CHAMPION)
+        self._spec = load_manifest(self._store, self.champion.label_set_id).identity.teacher.spec
+        self._encoder = open_encoder(self._registry, self.champion, folder, settings)
+        embedder = embedder_of(self._registry, self.champion, self._encoder)
+        place = (self._store, self.champion, self._encoder, embedder, settings.corpus)
+        self.index, self._stale = opened_index(*place)
+        # Another storage type of the weights is another fingerprint, and what was seen of a decoder is of the default.
+        seen = seen_fingerprint(self._store, settings.decoder) if self._spec.dtype == "float32" else None
+        self._present = seen or self._decoder.fingerprint
+
+    def output(self, asked: Asked) -> Sample:
+        """What is to be attributed, as a sample.
+
+        Raises:
+            SampleError: there is neither a prompt nor an answer, or the decoder answers with nothing.
+        """
+        if asked.sample is not None:
+            return asked.sample
+        if not asked.prompt.strip() and not asked.answer.strip():
+            raise SampleError("there is nothing to attribute.", "Give --prompt, --answer or both.")
+        context = _chat(self._decoder, asked.prompt) if asked.prompt else ""
+        target = asked.answer or self._decoder.generate(context)
+        if not target.strip():
+            raise SampleError("the decoder answers this prompt with nothing.", "Give an answer, or another prompt.")
+        name = asked.id or content_id(context, target)
+        return Sample(name, context, target, f"{asked.prompt}\n{target}".strip(), "output")
+
+    def answers(
+        self, outputs: Sequence[Sample], k: int, least: int = 0, exact: int = 0, private: bool = False
+    ) -> list[Answer]:
+        """Attribute outputs, and log what was asked unless it is private.
+
+        Args:
+            outputs: what the decoder said.
+            k: how many of the most influential samples.
+            least: how many of the least influential ones.
+            exact: of how many of each end exact influence is computed, too.
+            private: leave them out of the log of questions.
+        """
+        found = attribute_from(self.index, self._encoder, outputs, k, least)
+        if exact:
+            found = [self._verified(*pair, exact) for pair in zip(outputs, found, strict=True)]
+        remember(self._store, self._settings.asked, outputs, self.champion.version, self._present, private)
+        answered = (self.champion, self.index.manifest, self._warnings())
+        return [Answer(output, ranking, *answered) for output, ranking in zip(outputs, found, strict=True)]
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        return decoder_for(self._settings, self._spec)
+
+    @cached_property
+    def _pool(self) -> Corpus:
+        """What reference samples of a curvature are drawn from; not read where the teacher has none."""
+        return read_corpora(self._settings)[0] if self._spec.curved_on else Corpus(self._settings.corpus, ())
+
+    def _verified(self, output: Sample, found: Ranking, exact: int) -> Ranking:
+        chosen = Ranking(found.most[:exact], found.least[:exact]).samples
+        plan = plan_pairs(output, chosen, self._pool, self._settings.labels.seed, self._spec.curved_on)
+        return verify(found, label_plan(self._settings, self._decoder, self._spec, plan, self._store).block("report"))
+
+    def _warnings(self) -> tuple[str, ...]:
+        trust = trust_of(self._store, self._registry.model)
+        return tuple(line for line in (self._other_decoder(), self._stale, trust) if line)
+
+    def _other_decoder(self) -> str:
+        made_for = self.champion.decoder_fingerprint
+        if self._present == made_for:
+            return ""
+        return (
+            f"encoder version {self.champion.version} was distilled for decoder {made_for[:12]}, "
+            f"but {self._settings.decoder} is {self._present[:12]}: run influcoder check."
+        )
+
+
+@contextmanager
+def answering(settings: Settings) -> Iterator[Answerer]:
+    """An answerer, while it is needed."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Answerer(settings, Path(folder))
 
 
 def answer_of(
     prompt: str,
     answer: str | None,
     k: int,
-    exact: bool,
+    exact: int = 0,
     decoder_uri: str | None = None,
     corpus: str | None = None,
     private: bool = False,
+    least: int = 0,
 ) -> Answer:
-    """Attribute one output with the champion, and log what was asked unless it is private.
-
-    Raises:
-        RegistryError: there is no champion.
-        SampleError: there is neither a prompt nor an answer.
-    """
-    settings = load_settings(decoder=decoder_uri or None, corpus=corpus or None)
-    if not prompt.strip() and not (answer or "").strip():
-        raise SampleError("there is nothing to attribute.", "Give --prompt, --answer or both.")
-    registry, store = Registry(settings.mlflow), ObjectStore(settings.store)
-    champion = registry.version(CHAMPION)
-    spec = load_manifest(store, champion.label_set_id).identity.teacher.spec
-    decoder = decoder_for(settings, spec)
-    output = _output(decoder, prompt, answer)
-    pool, _ = read_corpora(settings)
-    with tempfile.TemporaryDirectory() as folder:
-        encoder = open_encoder(registry, champion, Path(folder), settings, decoder)
-        found = attribute(encoder, output, pool.samples, k)
-    if exact:
-        plan = plan_pairs(output, [item.sample for item in found], pool, settings.labels.seed, spec.curved_on)
-        found = verify(found, label_plan(settings, decoder, spec, plan, store).block("report"))
-    remember(store, settings.asked, [output], champion.version, decoder.fingerprint, private)
-    trust = trust_of(store, registry.model)
-    return Answer(output, found, champion, (*_warnings(settings, champion, decoder), *([trust] if trust else [])))
-
-
-def table(answer: Answer) -> Table:
-    """The answer for a terminal."""
-    grid = Table(title=f"What drove: {_short(answer.output.target, 100)}", title_justify="left", expand=True)
-    for name in ("", "estimate", "exact", "percentile"):
-        grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("source", no_wrap=True)
-    grid.add_column("sample", ratio=1)
-    for item in answer.found:
-        exact = "" if item.exact is None else f"{item.exact:.3f}"
-        row = (str(item.rank), f"{item.score:.3f}", exact, f"{item.percentile:.1f}")
-        grid.add_row(*row, item.sample.source, _short(item.sample.text, 90))
-    tags = answer.champion.tags
-    caption = (
-        f"encoder version {answer.champion.version}, labels {tags['labelset.id']}, "
-        f"decoder {tags['decoder.fingerprint'][:12]}, agreement {agreement_words(tags)}"
-    )
-    grid.caption = escape("\n".join((caption, *(f"warning: {line}" for line in answer.warnings))))
-    return grid
-
-
-def _output(decoder: Decoder, prompt: str, answer: str | None) -> Sample:
-    context = _chat(decoder, prompt) if prompt else ""
-    target = answer or decoder.generate(context)
-    if not target.strip():
-        raise SampleError("the decoder answers this prompt with nothing.", "Give --answer, or another prompt.")
-    return Sample(content_id(context, target), context, target, f"{prompt}\n{target}".strip(), "output")
+    """Attribute one output with the champion; see `Answerer`."""
+    with answering(load_settings(decoder=decoder_uri or None, corpus=corpus or None)) as answerer:
+        output = answerer.output(Asked(prompt=prompt, answer=answer or ""))
+        return answerer.answers([output], k, least, exact, private)[0]
 
 
 def _chat(decoder: Decoder, prompt: str) -> str:
@@ -128,15 +198,8 @@ def _chat(decoder: Decoder, prompt: str) -> str:
     return str(decoder.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
 
 
-def _warnings(settings: Settings, champion: EncoderVersion, decoder: Decoder) -> tuple[str, ...]:
-    if decoder.fingerprint == champion.decoder_fingerprint:
-        return ()
-    return (
-        f"encoder version {champion.version} was distilled for decoder {champion.decoder_fingerprint[:12]}, "
-        f"but {settings.decoder} is {decoder.fingerprint[:12]}: run influcoder check.",
-    )
-
-
-def _short(text: str, length: int) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= length else f"{flat[: length - 1]}…"
+def _number(tag: str | None) -> float | None:
+    try:
+        return None if tag is None else float(tag)
+    except ValueError:
+        return None

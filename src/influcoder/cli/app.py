@@ -1,7 +1,6 @@
 """The command line. Every command is a few lines over the library or a flow; heavy imports come late."""
 
 import errno
-import json
 import os
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from influcoder.cli import alerts, champion, checks, questions
+from influcoder.cli import alerts, attribute, champion, checks, indexes, questions, regions
 from influcoder.cli.stack import SERVERS, Stack
 from influcoder.cli.terminal import console
 from influcoder.errors import InflucoderError, ServiceError
@@ -153,6 +152,8 @@ for _command in (champion.promote, champion.approve, champion.rollback, champion
     app.command()(_command)
 for _other in (champion.sweep, champion.watch, champion.backfill, checks.checks, questions.asked, questions.cause):
     app.command()(_other)
+for _more in (indexes.index, indexes.indexes, attribute.attribute, regions.regions):
+    app.command()(_more)
 app.add_typer(champion.breaker, name="breaker")
 
 
@@ -181,35 +182,6 @@ def retrain(check_id: Annotated[str, typer.Argument(help="id of a check whose ve
     from flows.retrain import retrain as flow
 
     console.print("there is a new champion" if flow(check_id) else "the champion stays")
-
-
-@app.command()
-def attribute(
-    answer: Annotated[
-        str | None, typer.Option(help="what the decoder said; generated from the prompt unless given")
-    ] = None,
-    prompt: Annotated[str, typer.Option(help="what the decoder was asked")] = "",
-    k: Annotated[int, typer.Option(min=1, help="how many samples to show")] = 10,
-    verify: Annotated[bool, typer.Option(help="compute exact influence of the samples shown")] = False,
-    decoder: Decoder = None,
-    corpus: Corpus = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a table")] = False,
-    private: Annotated[bool, typer.Option("--private", help="leave this question out of the log of questions")] = False,
-) -> None:
-    """Say which samples of the corpus drove an output most.
-
-    Example: `influcoder attribute --prompt "What does numpy.linalg.svd do?" --verify`
-    """
-    from influcoder.cli.answer import answer_of, table
-
-    found = answer_of(prompt, answer, k, verify, decoder, corpus, private)
-    for line in found.warnings:
-        Console(stderr=True).print(f"[yellow]warning[/yellow]: {line}")
-    if as_json:
-        for row in found.rows():
-            print(json.dumps(row, ensure_ascii=False))
-        return
-    console.print(table(found))
 
 
 @app.command()

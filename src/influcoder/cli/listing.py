@@ -5,16 +5,16 @@ from rich.table import Table
 from influcoder.decoder import load_decoder
 from influcoder.registry import EncoderVersion, Registry
 from influcoder.settings import load_settings
-from influcoder.sources import stamp_of
 from influcoder.store import ObjectStore
-from monitoring.decoders import decoders, sight_of
+from monitoring.decoders import decoders, seen_fingerprint
 
 
 def table(decoder: str | None) -> Table:
     """A row for each version, those of one decoder together; the decoder in use comes last."""
     settings = load_settings(decoder=decoder or None)
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
-    present, known = _present(store, settings.decoder), decoders(store)
+    seen, known = seen_fingerprint(store, settings.decoder), decoders(store)
+    present = seen or load_decoder(settings.decoder).fingerprint
     grid = Table(title="Encoders", title_justify="left")
     for name in ("decoder", "version", "alias", "agreement", "floor", "ceiling", "valid now"):
         grid.add_column(name, justify="right" if name == "version" else "left", overflow="fold")
@@ -29,11 +29,6 @@ def table(decoder: str | None) -> Table:
         grid.add_row(name, version.version, ", ".join(version.aliases), f"{rho} \\[{lo}, {hi}]", *bounds, valid)
     grid.caption = f"in use: {present[:12]} ({settings.decoder})"
     return grid
-
-
-def _present(store: ObjectStore, uri: str) -> str:
-    sight = sight_of(store, uri).value
-    return sight.fingerprint if sight and sight.stamp == stamp_of(uri) else load_decoder(uri).fingerprint
 
 
 def _decoder(version: EncoderVersion) -> str:

@@ -28,12 +28,23 @@ def read_documentation(packages: str) -> Iterator[Sample]:
     Raises:
         SampleError: a package is not installed, or has no Python source.
     """
+    for name in _names(packages):
+        for module, path in _modules(name):
+            yield from _module_samples(module, path)
+
+
+def sources_of(packages: str) -> Iterator[Path]:
+    """The files that `read_documentation` reads."""
+    for name in _names(packages):
+        for _, path in _modules(name):
+            yield path
+
+
+def _names(packages: str) -> list[str]:
     names = [name.strip() for name in packages.split(",") if name.strip()]
     if not names:
         raise SampleError("docs: names no package.", "Write for instance docs:numpy,scipy.")
-    for name in names:
-        for module, path in _modules(name):
-            yield from _module_samples(module, path)
+    return names
 
 
 def _modules(name: str) -> Iterator[tuple[str, Path]]:

@@ -6,52 +6,75 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from influcoder.errors import SampleError
+from influcoder.errors import MissingPackageError, SampleError
 from influcoder.samples.sample import Sample, content_id
 
 _FIELDS = ("id", "context", "target", "text", "source")
 
 
-def read_jsonl(path: str) -> Iterator[Sample]:
+def read_jsonl(path: str, name: str = "") -> Iterator[Sample]:
     """Samples of a JSON Lines file, plain or gzipped; an error names the line."""
+    for record, where in jsonl_records(path, name):
+        yield sample_of(record, where)
+
+
+def read_parquet(path: str, name: str = "") -> Iterator[Sample]:
+    """Samples of a Parquet file, a batch of rows in memory at a time."""
+    for record, where in parquet_records(path, name):
+        yield sample_of(record, where)
+
+
+def jsonl_records(path: str, name: str = "") -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Objects of a JSON Lines file, plain or gzipped, and where each stands.
+
+    Args:
+        path: the file.
+        name: what errors call it; its path unless given.
+    """
+    name = name or path
     opener = gzip.open if path.endswith(".gz") else open
     try:
         with opener(path, "rt", encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield _sample(_parse(line, f"{path}, line {number}"), f"{path}, line {number}")
+                    yield _parse(line, f"{name}, line {number}"), f"{name}, line {number}"
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise SampleError(f"{path} can't be read: {_reason(error)}.", "Check the path and the file.") from error
+        raise SampleError(f"{name} can't be read: {_reason(error)}.", "Check the path and the file.") from error
 
 
-def read_parquet(path: str) -> Iterator[Sample]:
-    """Samples of a Parquet file, a batch of rows in memory at a time."""
+def parquet_records(path: str, name: str = "") -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Rows of a Parquet file, and where each stands; a batch of rows is in memory at a time."""
     import pyarrow
     import pyarrow.parquet
 
+    name = name or path
     if not Path(path).is_file():
-        raise SampleError(f"{path} can't be read: there is no such file.", "Check the path.")
+        raise SampleError(f"{name} can't be read: there is no such file.", "Check the path.")
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             row = 0
             for batch in file.iter_batches(batch_size=1024):
                 for record in batch.to_pylist():
                     row += 1
-                    yield _sample(record, f"{path}, row {row}")
+                    yield record, f"{name}, row {row}"
     except (pyarrow.ArrowException, OSError) as error:
-        raise SampleError(f"{path} is no Parquet file: {_reason(error)}.", "Check the file.") from error
+        raise SampleError(f"{name} is no Parquet file: {_reason(error)}.", "Check the file.") from error
 
 
 def read_hub(name: str) -> Iterator[Sample]:
     """Samples of a Hugging Face data set: `name`, `name@revision`, `name#split` or both (`train` by default)."""
-    import datasets
-
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingPackageError(
+            f"hf:{name} needs the package datasets.", "Install it: pip install 'influcoder[hub]'"
+        ) from error
     address, _, split = name.partition("#")
     dataset, _, revision = address.partition("@")
     try:
         rows = datasets.load_dataset(dataset, split=split or "train", revision=revision or None, streaming=True)
         for number, record in enumerate(rows, 1):
-            yield _sample(record, f"hf:{name}, row {number}")
+            yield sample_of(record, f"hf:{name}, row {number}")
     except (OSError, ValueError, ConnectionError) as error:
         raise SampleError(f"hf:{name} can't be read: {_reason(error)}.", "Check the name and the network.") from error
 
@@ -66,7 +89,8 @@ def _parse(line: str, where: str) -> Mapping[str, Any]:
     return record
 
 
-def _sample(record: Mapping[str, Any], where: str) -> Sample:
+def sample_of(record: Mapping[str, Any], where: str) -> Sample:
+    """A record as a sample; an error says where it stands."""
     values = {name: record.get(name) or "" for name in _FIELDS}
     wrong = next((name for name, value in values.items() if not isinstance(value, str)), None)
     if wrong:
@@ -75,7 +99,10 @@ def _sample(record: Mapping[str, Any], where: str) -> Sample:
         raise SampleError(f"{where} holds half a surrogate pair.", "Mend or drop it; it is no text.")
     if not values["target"].strip():
         raise SampleError(f"{where} has an empty target.", "Give it a target, or drop it.")
+    # A map of Parquet is read as pairs.
     metadata = record.get("metadata") or {}
+    if isinstance(metadata, list) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in metadata):
+        metadata = dict(metadata)
     if not isinstance(metadata, Mapping):
         raise SampleError(f"{where}: 'metadata' is no object.", "Write it as an object, or leave it out.")
     if not values["id"]:

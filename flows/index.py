@@ -1,0 +1,69 @@
+"""A corpus → vectors of an encoder version → an index version in S3, which answers for both from then on."""
+
+import tempfile
+from pathlib import Path
+
+from prefect import flow
+
+from flows.steps import show, step
+from influcoder.attribution.index import Manifest
+from influcoder.indexed import Built, build, current, embedder_of
+from influcoder.opened import open_encoder
+from influcoder.registry import CHAMPION, EncoderVersion, Registry
+from influcoder.settings import Settings, load_settings
+from influcoder.store import ObjectStore
+
+
+@flow(name="index", log_prints=True)
+def index(corpus: str | None = None, encoder: str = CHAMPION, decoder: str | None = None, again: bool = False) -> str:
+    """Bring the index of a corpus up to date and return its id; empty where there is no champion yet.
+
+    Args:
+        corpus: the pool of samples; from the settings unless given.
+        encoder: alias or number of the version to embed with.
+        decoder: the decoder in use now, for encoders that look at its hidden states; from the settings unless given.
+        again: read the corpus even where it looks unchanged (size and time of files, revision of a data set).
+    """
+    settings = load_settings(decoder=decoder, corpus=corpus)
+    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    version = registry.find(CHAMPION) if encoder == CHAMPION else registry.version(encoder)
+    if version is None:
+        print("there is no champion yet, so there is nothing to embed with")
+        return ""
+    built = work(settings, store, registry, version, again)
+    report(store, version, built)
+    return built.manifest.id
+
+
+@step("embed and publish")
+def work(settings: Settings, store: ObjectStore, registry: Registry, version: EncoderVersion, again: bool) -> Built:
+    """Embed what is new and publish; a run that was killed goes on where it was."""
+    with tempfile.TemporaryDirectory() as folder:
+        encoder = open_encoder(registry, version, Path(folder), settings)
+        embedder = embedder_of(registry, version, encoder)
+        known = None if again else current(store, embedder, settings.corpus)
+        return Built(known, 0) if known else build(store, version, encoder, embedder, settings.corpus)
+
+
+def report(store: ObjectStore, version: EncoderVersion, built: Built) -> None:
+    """Show what answers now."""
+    found = built.manifest
+    print(f"index {found.id}: {found.rows} samples of {found.corpus_uri}, {built.embedded} of them embedded now")
+    summary = (
+        f"# Index `{found.id}`\n\nEncoder version {version.version}, decoder `{found.origin.decoder[:16]}`, labels "
+        f"`{found.origin.label_set}`; {store.uri(f'indexes/{found.id}/manifest.json')}.\n"
+    )
+    show("index", summary, [figures(found) | {"embedded now": built.embedded}], {})
+
+
+def figures(found: Manifest) -> dict[str, int | float | str]:
+    """What there is to say of an index in a row."""
+    return {
+        "corpus": found.corpus_uri,
+        "samples": found.rows,
+        "left out as duplicates": found.duplicates,
+        "dimensions": found.dimensions,
+        "bytes a sample": round(found.bytes / found.rows),
+        "recall at 100": found.recall,
+        "created": found.created,
+    }

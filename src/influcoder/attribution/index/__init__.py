@@ -1,0 +1,6 @@
+"""One index of a corpus, many questions: vectors and samples of a pool, published once, searched in milliseconds."""
+
+from influcoder.attribution.index.manifest import Embedder, Identity, Manifest, Origin, load_manifest, manifests
+from influcoder.attribution.index.reader import Index
+
+__all__ = ["Embedder", "Identity", "Index", "Manifest", "Origin", "load_manifest", "manifests"]

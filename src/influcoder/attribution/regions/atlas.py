@@ -1,0 +1,160 @@
+"""A map of a pool: a point for each sample, near where their influence is alike, coloured by what they drive."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from influcoder.attribution.regions.grouping import Regions
+from influcoder.errors import SampleError
+from influcoder.samples import Sample
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+Array = np.ndarray
+# Fewer neighbours than samples are needed; a map of a handful of points says nothing.
+LEAST = 20
+_LONG, _SHORT, _LINE = 240, 90, 60
+# From here on a page with whole texts grows beyond what a browser opens gladly.
+_MANY = 20_000
+_COLOURS = [[0, "#b2182b"], [0.25, "#ef8a62"], [0.5, "#e8e8e8"], [0.75, "#67a9cf"], [1, "#2166ac"]]
+_FONT = "system-ui, sans-serif"
+
+
+@dataclass(frozen=True)
+class Points:
+    """What is shown of some samples.
+
+    Args:
+        samples: the samples.
+        places: on the plane, shape (samples, 2).
+        regions: the number of each one's region, shape (samples,).
+        influence: on each group of queries, shape (groups, samples).
+        groups: names of the groups, `all` first.
+    """
+
+    samples: Sequence[Sample]
+    places: Array
+    regions: Array
+    influence: Array
+    groups: Sequence[str]
+
+
+def project(vectors: Array, seed: int = 0) -> Array:
+    """Places on the plane by UMAP (McInnes, Healy, Melville 2018, arXiv 1802.03426) under the cosine.
+
+    Args:
+        vectors: shape (samples, dimensions).
+        seed: of the layout; the same seed gives the same map, on one core.
+    Raises:
+        SampleError: there are fewer than 20 samples, or UMAP is not installed.
+    """
+    if len(vectors) < LEAST:
+        raise SampleError(f"a map needs {LEAST} samples, and there are {len(vectors)}.")
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise SampleError("a map needs UMAP.", "Run: pip install 'influcoder[maps]', or use --no-map") from error
+    # Vectors of nothing have no direction; they lie together, away from the others.
+    length = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
+    unit = np.divide(vectors, length, out=np.zeros(vectors.shape, np.float32), where=length > 0)
+    neighbours = min(15, len(unit) - 1)
+    model = UMAP(n_neighbors=neighbours, min_dist=0.05, metric="euclidean", random_state=seed, n_jobs=1)
+    return np.asarray(model.fit_transform(unit), np.float32)
+
+
+def atlas(points: Points, regions: Regions, title: str, caption: str) -> "Figure":
+    """The interactive map: colour by influence on any group of queries or by region, text under the pointer."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    size = 7 if len(points.samples) < 5000 else 3
+    words = _words(points, regions)
+    limit = float(np.quantile(np.abs(points.influence), 0.99)) or 1.0
+    for group, values in zip(points.groups, points.influence, strict=True):
+        bar = {"title": {"text": "mean influence", "side": "right"}, "thickness": 12, "outlinewidth": 0}
+        marker = {"color": values, "colorscale": _COLOURS, "cmin": -limit, "cmax": limit, "size": size, "colorbar": bar}
+        figure.add_trace(_dots(points.places, marker, words, group, visible=group == points.groups[0]))
+    palette = _palette(len(regions.names))
+    for number, name in enumerate(regions.names):
+        chosen = np.flatnonzero(points.regions == number)
+        marker = {"color": palette[number], "size": size}
+        trace = _dots(points.places[chosen], marker, [words[row] for row in chosen], name, visible=False)
+        figure.add_trace(trace.update(showlegend=True))
+    figure.update_layout(**_layout(title, caption, points.groups, len(regions.names)))
+    axis = {"visible": False, "showgrid": False, "zeroline": False}
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis, scaleanchor="x")
+    return figure
+
+
+def write_atlas(figure: "Figure", path: Path) -> Path:
+    """One HTML file that needs nothing else, no network either."""
+    config = {"displaylogo": False, "scrollZoom": True, "responsive": True}
+    figure.write_html(path, include_plotlyjs=True, config=config, default_height="100vh")
+    return path
+
+
+def _dots(places: Array, marker: dict[str, object], words: Sequence[str], name: str, visible: bool) -> "Figure":
+    import plotly.graph_objects as go
+
+    return go.Scattergl(
+        x=places[:, 0],
+        y=places[:, 1],
+        mode="markers",
+        marker=marker | {"opacity": 0.85},
+        text=words,
+        hovertemplate="%{text}<extra></extra>",
+        name=name,
+        visible=visible,
+        showlegend=False,
+    )
+
+
+def _layout(title: str, caption: str, groups: Sequence[str], regions: int) -> dict[str, object]:
+    count = len(groups)
+    buttons = [
+        {
+            "label": f"influence on {group}" if group != "all" else "influence on all queries",
+            "method": "update",
+            "args": [{"visible": [place == number for place in range(count)] + [False] * regions}],
+        }
+        for number, group in enumerate(groups)
+    ]
+    buttons.append({"label": "regions", "method": "update", "args": [{"visible": [False] * count + [True] * regions}]})
+    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "bgcolor": "white"}
+    return {
+        "title": {"text": f"<b>{escape(title)}</b><br><sub>{escape(caption)}</sub>", "x": 0.01, "xanchor": "left"},
+        "updatemenus": [menu | {"showactive": True}],
+        "template": "plotly_white",
+        "font": {"family": _FONT, "color": "#24323f"},
+        "margin": {"l": 16, "r": 16, "t": 120, "b": 16},
+        "hoverlabel": {"bgcolor": "white", "align": "left", "font": {"family": _FONT, "color": "#24323f"}},
+        "legend": {"itemsizing": "constant", "title": {"text": "region"}},
+    }
+
+
+def _words(points: Points, regions: Regions) -> list[str]:
+    length = _LONG if len(points.samples) < _MANY else _SHORT
+    return [
+        f"<b>{escape(regions.names[region])}</b> · {escape(sample.id)}<br>influence {value:+.3f}<br>"
+        f"{_wrapped(sample.text, length)}"
+        for sample, region, value in zip(points.samples, points.regions, points.influence[0], strict=True)
+    ]
+
+
+def _wrapped(text: str, length: int) -> str:
+    import textwrap
+
+    flat = " ".join(text.split())
+    short = flat if len(flat) <= length else f"{flat[: length - 1]}…"
+    return "<br>".join(escape(line) for line in textwrap.wrap(short, _LINE))
+
+
+def _palette(count: int) -> list[str]:
+    """Colours that are far apart: hues by the golden angle, in turns darker and lighter."""
+    return [f"hsl({(number * 137.5) % 360:.0f}, 55%, {(45, 60)[number % 2]}%)" for number in range(count)]

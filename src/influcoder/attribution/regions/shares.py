@@ -1,0 +1,142 @@
+"""How much of the influence on some queries comes from each region of a pool, with intervals; in one pass.
+
+Influence of a region on a query is the sum over its samples, the positive and the negative parts apart, as a share of
+the sum over the whole pool; a group of queries is the mean of its queries, so that none outweighs the others. Both the
+queries and the samples are a draw, and both are resampled: samples by blocks (delete-a-group in spirit; Owen, "The
+pigeonhole bootstrap", 2007, section 3), so that memory does not grow with the pool.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from influcoder.bootstrap import Interval, interval
+from influcoder.errors import ShapeError
+
+Array = np.ndarray
+BLOCKS = 64
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Share:
+    """A region's part in one group of queries.
+
+    Args:
+        region: its name.
+        queries: the group's name.
+        samples: how many samples it has.
+        part: its share of all samples.
+        positive: its share of the positive influence.
+        negative: its share of the negative influence.
+        lift: `positive` over `part`: above 1, its samples count for more than their number.
+    """
+
+    region: str
+    queries: str
+    samples: int
+    part: float
+    positive: Interval
+    negative: Interval
+    lift: Interval
+
+    @property
+    def standing(self) -> str:
+        """`over`, `under` or `even`: whether the lift is beyond 1 with its whole interval."""
+        if self.lift.lo > 1:
+            return "over"
+        return "under" if self.lift.hi < 1 else "even"
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums of influence.
+
+    Args:
+        positive: shape (queries, regions, blocks).
+        negative: same, as positive numbers.
+        counts: samples, shape (regions, blocks).
+    """
+
+    positive: Array
+    negative: Array
+    counts: Array
+
+
+def totals(queries: Array, batches: Iterable[tuple[Array, Array]], regions: Array, count: int) -> Totals:
+    """Sum influence over a pool, a batch in memory at a time.
+
+    Args:
+        queries: vectors, shape (queries, dimensions).
+        batches: rows of the pool and their vectors, shapes (rows,) and (rows, dimensions).
+        regions: the number of each row's region, shape (pool,).
+        count: how many regions there are.
+    Raises:
+        ShapeError: there is no query, or no sample.
+    """
+    if not len(queries) or not len(regions):
+        raise ShapeError("shares need at least one query and one sample.")
+    sums = np.zeros((2, len(queries), count * BLOCKS))
+    counts = np.zeros(count * BLOCKS)
+    for rows, vectors in batches:
+        # Rows next to each other come from one place, so blocks take every 64th.
+        places = regions[rows] * BLOCKS + rows % BLOCKS
+        scores = np.clip(queries.astype(np.float32) @ vectors.astype(np.float32).T, -1, 1)
+        counts += np.bincount(places, minlength=count * BLOCKS)
+        for part, values in enumerate((np.maximum(scores, 0), np.maximum(-scores, 0))):
+            for row, line in enumerate(values):
+                sums[part, row] += np.bincount(places, weights=line, minlength=count * BLOCKS)
+    shape = (len(queries), count, BLOCKS)
+    return Totals(sums[0].reshape(shape), sums[1].reshape(shape), counts.reshape(shape[1:]))
+
+
+def shares(found: Totals, names: Sequence[str], groups: Sequence[str], seed: int = 0) -> list[Share]:
+    """Each region's part in all queries together, under the name `all`, and in each group of them.
+
+    Args:
+        found: the sums.
+        names: of the regions.
+        groups: of each query.
+        seed: of the draws.
+    Returns:
+        the largest share of positive influence on all queries first, then each group in the same order.
+    """
+    whole = _of_group(found, names, "all", np.arange(len(groups)), seed)
+    order = sorted(range(len(names)), key=lambda region: -whole[region].positive.value)
+    kinds = sorted(set(groups)) if len(set(groups)) > 1 else []
+    each = [_of_group(found, names, kind, np.flatnonzero(np.asarray(groups) == kind), seed) for kind in kinds]
+    return [part[region] for part in (whole, *each) for region in order]
+
+
+def _of_group(found: Totals, names: Sequence[str], group: str, rows: Array, seed: int) -> list[Share]:
+    generator = np.random.default_rng(seed)
+    used = np.flatnonzero(found.counts.sum(0))
+    blocks = generator.multinomial(len(used), np.full(len(used), 1 / len(used)), size=RESAMPLES).astype(float)
+    draws = generator.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=RESAMPLES).astype(float)
+    samples = found.counts.sum(1)
+    part, drawn_part = samples / samples.sum(), _parts(found.counts[:, used] @ blocks.T)
+    values = {}
+    for name, sums in (("positive", found.positive), ("negative", found.negative)):
+        mine = sums[rows][:, :, used]
+        # Query by query, so that memory holds one table of regions × draws.
+        drawn = sum(_parts(query @ blocks.T) * weight for query, weight in zip(mine, draws.T / len(rows), strict=True))
+        values[name] = (_parts(mine.sum(2), axis=1).mean(0), drawn)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values["lift"] = (values["positive"][0] / part, values["positive"][1] / drawn_part)
+    return [
+        Share(
+            name,
+            group,
+            int(samples[region]),
+            float(part[region]),
+            **{kind: interval(float(v[region]), d[region], len(rows)) for kind, (v, d) in values.items()},
+        )
+        for region, name in enumerate(names)
+    ]
+
+
+def _parts(values: Array, axis: int = 0) -> Array:
+    """Shares along an axis; zero where there is nothing to share."""
+    whole = values.sum(axis=axis, keepdims=True)
+    return np.divide(values, whole, out=np.zeros_like(values, dtype=float), where=whole > 0)

@@ -1,0 +1,183 @@
+"""Which regions of a pool drive the answers to some queries: shares, near-duplicates and a map."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from influcoder.attribution.regions.atlas import LEAST, Points, project
+from influcoder.attribution.regions.duplicates import groups_of_duplicates
+from influcoder.attribution.regions.grouping import Regions, by_cluster, by_source
+from influcoder.attribution.regions.shares import Share, shares, totals
+from influcoder.errors import SampleError
+from influcoder.samples import Sample
+
+Array = np.ndarray
+By = Literal["auto", "source", "cluster"]
+
+
+class Pool(Protocol):
+    """A pool with vectors, such as an index."""
+
+    def __len__(self) -> int: ...
+
+    def vectors(self) -> Iterator[tuple[Array, Array]]:
+        """Rows and their vectors, a part at a time."""
+        ...
+
+    def samples(self, rows: Iterable[int]) -> dict[int, Sample]:
+        """The samples of some rows."""
+        ...
+
+    def sources(self) -> list[str]:
+        """The source of each row."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How a pool is surveyed.
+
+    Args:
+        by: regions are sources, or clusters; `auto` takes sources where the pool names two or more.
+        regions: how many at most, and how many clusters.
+        points: samples on the map and in the search for near-duplicates, drawn where the pool has more.
+        map: whether to draw the map, which takes most of the time.
+        seed: of draws, clusters and map.
+    """
+
+    by: By = "auto"
+    regions: int = 20
+    points: int = 20_000
+    map: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Near-duplicates of one region.
+
+    Args:
+        region: its name.
+        looked_at: samples of it that were compared.
+        repeated: those of them that nearly repeat an earlier one.
+        example: the ids of its largest group, five at most.
+    """
+
+    region: str
+    looked_at: int
+    repeated: int
+    example: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found.
+
+    Args:
+        regions: the division.
+        shares: of influence, see `shares`.
+        duplicates: the regions that repeat themselves most, first.
+        points: what the map shows; None where none is drawn.
+        samples: size of the pool.
+        queries: how many queries.
+    """
+
+    regions: Regions
+    shares: list[Share]
+    duplicates: list[Duplicates]
+    points: Points | None
+    samples: int
+    queries: int
+
+    @property
+    def overall(self) -> list[Share]:
+        """Shares on all queries together."""
+        return [share for share in self.shares if share.queries == "all"]
+
+
+def survey(pool: Pool, vectors: Array, groups: Sequence[str], scope: Scope) -> Survey:
+    """Survey a pool.
+
+    Args:
+        pool: samples and their vectors.
+        vectors: of the queries, shape (queries, dimensions).
+        groups: of each query, such as its source.
+        scope: how.
+    Raises:
+        SampleError: the pool can't be divided as was asked.
+    """
+    regions = _divided(pool, scope)
+    found = totals(vectors, pool.vectors(), regions.of_row, len(regions.names))
+    rows = _drawn(len(pool), scope)
+    samples = pool.samples(rows.tolist())
+    chosen = [samples[row] for row in rows.tolist()]
+    points = _points(pool, vectors, groups, regions, rows, chosen, scope) if scope.map and len(rows) >= LEAST else None
+    return Survey(
+        regions,
+        shares(found, regions.names, groups, scope.seed),
+        _duplicates(chosen, regions, regions.of_row[rows]),
+        points,
+        len(pool),
+        len(vectors),
+    )
+
+
+def _divided(pool: Pool, scope: Scope) -> Regions:
+    if scope.by != "cluster":
+        try:
+            return by_source(pool.sources(), scope.regions)
+        except SampleError:
+            if scope.by == "source":
+                raise
+    count = min(scope.regions, max(len(pool) // 5, 1))
+    return by_cluster(pool.vectors, len(pool), count, pool.samples, scope.seed)
+
+
+def _drawn(size: int, scope: Scope) -> Array:
+    if size <= scope.points:
+        return np.arange(size)
+    return np.sort(np.random.default_rng(scope.seed).choice(size, scope.points, replace=False))
+
+
+def _points(
+    pool: Pool,
+    queries: Array,
+    groups: Sequence[str],
+    regions: Regions,
+    rows: Array,
+    samples: Sequence[Sample],
+    scope: Scope,
+) -> Points:
+    place = np.full(len(pool), -1)
+    place[rows] = np.arange(len(rows))
+    vectors = np.zeros((len(rows), queries.shape[1]), np.float32)
+    for some, values in pool.vectors():
+        here = place[some] >= 0
+        vectors[place[some[here]]] = values[here]
+    scores = np.clip(queries @ vectors.T, -1, 1)
+    kinds = sorted(set(groups)) if len(set(groups)) > 1 else []
+    influence = [scores.mean(0), *(scores[[group == kind for group in groups]].mean(0) for kind in kinds)]
+    places = project(vectors, scope.seed)
+    return Points(samples, places, regions.of_row[rows], np.array(influence), ["all", *kinds])
+
+
+def _duplicates(samples: Sequence[Sample], regions: Regions, of_sample: Array) -> list[Duplicates]:
+    groups = groups_of_duplicates([sample.text for sample in samples])
+    repeated = np.zeros(len(regions.names), int)
+    example: dict[int, list[int]] = {}
+    for group in groups:
+        np.add.at(repeated, of_sample[group[1:]], 1)
+        example.setdefault(int(of_sample[group[0]]), group)
+    looked_at = np.bincount(of_sample, minlength=len(regions.names))
+    found = [
+        Duplicates(
+            regions.names[region],
+            int(looked_at[region]),
+            int(repeated[region]),
+            tuple(samples[place].id for place in example.get(region, [])[:5]),
+        )
+        for region in np.flatnonzero(repeated)
+    ]
+    return sorted(found, key=lambda item: (-item.repeated / item.looked_at, item.region))

@@ -1,0 +1,116 @@
+"""The command that says which samples drove an output, and how its answer is shown."""
+
+import json
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from influcoder.cli.terminal import console
+from influcoder.errors import SettingsError
+from influcoder.progress import progress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from influcoder.cli.answer import Answer
+
+# Outputs that are embedded, searched and logged together.
+BATCH = 64
+
+
+def attribute(
+    answer: Annotated[
+        str | None, typer.Option(help="what the decoder said; generated from the prompt unless given")
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="what the decoder was asked")] = "",
+    file: Annotated[
+        Path | None,
+        typer.Option(help="outputs, .jsonl or .parquet: prompt and answer, or context and target; id if any"),
+    ] = None,
+    k: Annotated[int, typer.Option(min=1, help="how many of the most influential samples")] = 10,
+    least: Annotated[int, typer.Option(min=0, help="how many of the least influential samples")] = 0,
+    verify: Annotated[
+        int, typer.Option(min=0, help="compute exact influence of so many of the most, and of the least")
+    ] = 0,
+    decoder: Annotated[str | None, typer.Option(help="the decoder in use, see `influcoder label --help`")] = None,
+    corpus: Annotated[str | None, typer.Option(help="the pool; its index is built where there is none")] = None,
+    out: Annotated[Path | None, typer.Option(help="write rows to this .jsonl or .parquet file")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a table")] = False,
+    private: Annotated[bool, typer.Option("--private", help="leave this question out of the log of questions")] = False,
+) -> None:
+    """Say which samples of the corpus drove an output most, and least; of one output, or of a file of them.
+
+    Examples: `influcoder attribute --prompt "What does numpy.linalg.svd do?" --verify 10`,
+    `influcoder attribute --file outputs.jsonl --k 20 --least 5 --out influence.parquet`
+    """
+    if bool(file) == bool(prompt.strip() or (answer or "").strip()):
+        raise SettingsError("give --prompt, --answer or both, or else --file.", "See influcoder attribute --help")
+    from influcoder.cli.answer import answering
+    from influcoder.cli.outputs import Asked, read_outputs, written
+    from influcoder.settings import load_settings
+
+    asked = read_outputs(file) if file else iter([Asked(prompt=prompt, answer=answer or "")])
+    settings = load_settings(decoder=decoder or None, corpus=corpus or None)
+    # A file that can't be written is found out before an index is built.
+    with ExitStack() as stack:
+        sink = stack.enter_context(written(out)) if out else None
+        answerer = stack.enter_context(answering(settings))
+        ticker = stack.enter_context(progress("attributing", None)) if file and out else None
+        while batch := [answerer.output(item) for item in islice(asked, BATCH)]:
+            found = answerer.answers(batch, k, least, verify, private)
+            for line in found[0].warnings:
+                Console(stderr=True).print(f"[yellow]warning[/yellow]: {escape(line)}")
+            if sink is None:
+                _show(found, as_json)
+            else:
+                sink.write([row for item in found for row in item.rows()])
+            if ticker is not None:
+                ticker.advance(len(batch))
+    if out:
+        console.print(f"{out} holds the answers", soft_wrap=True)
+
+
+def _show(found: "list[Answer]", as_json: bool) -> None:
+    for item in found:
+        if as_json:
+            for row in item.rows():
+                print(json.dumps(row, ensure_ascii=False))
+        else:
+            console.print(table(item))
+
+
+def table(answer: "Answer") -> "Table":
+    """The answer for a terminal."""
+    from rich.table import Table
+
+    from influcoder.cli.tables import agreement_words
+
+    grid = Table(title=escape(f"What drove: {_short(answer.output.target, 100)}"), title_justify="left", expand=True)
+    for name in ("", "estimate", "exact", "percentile"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column("source", no_wrap=True)
+    grid.add_column("sample", ratio=1)
+    for end in (answer.found.most, answer.found.least):
+        for item in end:
+            exact = "" if item.exact is None else f"{item.exact:.3f}"
+            row = (str(item.rank), f"{item.score:.3f}", exact, f"{item.percentile:.1f}")
+            grid.add_row(*row, escape(item.sample.source), escape(_short(item.sample.text, 90)))
+        grid.add_section()
+    tags = answer.champion.tags
+    caption = (
+        f"encoder version {answer.champion.version}, labels {tags['labelset.id']}, "
+        f"decoder {tags['decoder.fingerprint'][:12]}, agreement {agreement_words(tags)}, "
+        f"index {answer.index.id} of {answer.index.rows} samples"
+    )
+    grid.caption = escape("\n".join((caption, *(f"warning: {line}" for line in answer.warnings))))
+    return grid
+
+
+def _short(text: str, length: int) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else f"{flat[: length - 1]}…"

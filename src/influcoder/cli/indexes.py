@@ -1,0 +1,58 @@
+"""Indexes: embed a corpus once, and see which are there."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from influcoder.cli.terminal import console
+from influcoder.errors import RegistryError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from influcoder.attribution.index import Manifest
+
+
+def index(
+    corpus: Annotated[
+        str | None, typer.Option(help="docs:PACKAGES, hf:NAME, or a path or s3:// address of .jsonl or .parquet")
+    ] = None,
+    encoder: Annotated[str, typer.Option(help="alias or number of the version to embed with")] = "champion",
+    decoder: Annotated[str | None, typer.Option(help="for encoders that look at its hidden states")] = None,
+    again: Annotated[bool, typer.Option("--again", help="read the corpus even where it looks unchanged")] = False,
+) -> None:
+    """Embed a corpus and publish its index, which `influcoder attribute` answers from; only new samples are embedded.
+
+    Examples: `influcoder index`, `influcoder index --corpus s3://pools/2026/pool.parquet --encoder 7`
+    """
+    from flows.index import index as flow
+
+    found = flow(corpus, encoder, decoder, again)
+    if not found:
+        raise RegistryError("there is no champion yet.", "Run: influcoder train, then influcoder promote")
+    console.print(f"index {found}")
+
+
+def indexes() -> None:
+    """List the indexes that are published; the one of a version that was rolled back to answers again.
+
+    Example: `influcoder indexes`
+    """
+    from influcoder.attribution.index import manifests
+    from influcoder.settings import load_settings
+    from influcoder.store import ObjectStore
+
+    console.print(_table(manifests(ObjectStore(load_settings().store))))
+
+
+def _table(found: "list[Manifest]") -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    grid = Table(title="Indexes", title_justify="left")
+    for name in ("index", "encoder", "corpus", "samples", "MB", "recall at 100", "created"):
+        grid.add_column(name, justify="right" if name in ("samples", "MB", "recall at 100") else "left")
+    for item in found:
+        row = (item.id, f"version {item.origin.encoder_version}", escape(item.corpus_uri), str(item.rows))
+        grid.add_row(*row, f"{item.bytes / 1e6:.1f}", f"{item.recall:.3f}", item.created)
+    return grid

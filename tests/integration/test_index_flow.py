@@ -1,0 +1,212 @@
+"""Indexes and answers from them, through flows and commands, on a real store and a real MLflow."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+
+from influcoder import asked
+from influcoder.attribution.index import Index, manifests
+from influcoder.registry import Registry
+from influcoder.samples import read_corpus
+from influcoder.settings import load_settings
+from influcoder.store import ObjectStore
+
+COMMAND = Path(sys.executable).parent / "influcoder"
+STORY = """
+import json, os, sys, tempfile
+from pathlib import Path
+import pandas as pd
+from flows.index import index, work
+from flows.label import label
+from flows.train import train
+from influcoder.cli.answer import answer_of
+from influcoder.registry import Registry
+from influcoder.settings import load_settings
+from influcoder.store import ObjectStore
+
+settings = load_settings()
+store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+found = {"unborn": index()}
+version = train(label())
+os.environ["INFLUCODER_ENCODER__DEPTHS"] = "[0.5]"
+seeing = train()
+os.environ["INFLUCODER_ENCODER__DEPTHS"] = "[]"
+champion = registry.promote(registry.version(version), {})
+
+
+def built(corpus, again=False):
+    made = work(load_settings(corpus=corpus), store, registry, registry.version("champion"), again)
+    return [made.manifest.id, made.embedded]
+
+
+def answered():
+    return answer_of("", "rocket moon comet", 3, least=2).index.id
+
+
+found |= {"version": version, "seeing": seeing, "flow": index(), "looked": built(settings.corpus)}
+found["again"] = built(settings.corpus, again=True)
+lines = Path(settings.corpus).read_text()
+grown = Path(tempfile.mkdtemp(), "grown.jsonl")
+grown.write_text(lines + "\\n" + json.dumps({"id": "new", "target": "anchor harbour rocket"}))
+found["grown"] = built(str(grown))
+store.put("pools/pool.jsonl", lines.encode())
+table = pd.read_json(settings.corpus, lines=True, dtype=str).to_parquet(index=False)
+store.put("pools/pool.parquet", table)
+found["object"], found["table"] = built(store.uri("pools/pool.jsonl")), built(store.uri("pools/pool.parquet"))
+found["before"] = answered()
+registry.promote(registry.version(seeing), {})
+found["other"] = answered()
+found["other looked"] = built(settings.corpus)
+registry.promote(registry.version(version), {})
+found["back"] = answered()
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def story(stack, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INFLUCODER_STORE__PREFIX", "tests/index")
+        patch.setenv("INFLUCODER_MLFLOW__MODEL", "indexed")
+        patch.setenv("INFLUCODER_ENCODER__RECIPE", "kernel")
+        patch.setenv("INFLUCODER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("INFLUCODER_EVIDENTLY_URL")
+        done = subprocess.run([sys.executable, "-c", STORY], env=os.environ, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        yield json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def store(story):
+    return ObjectStore(load_settings().store)
+
+
+def run(*arguments):
+    return subprocess.run([COMMAND, *arguments], env=os.environ, capture_output=True, text=True, timeout=300)
+
+
+def test_an_index_says_what_it_came_from(story, store):
+    assert story["unborn"] == "", "a schedule finds nothing to do where there is no champion"
+    manifest = Index.open(store, story["flow"]).manifest
+    version = Registry(load_settings().mlflow).version(story["version"])
+    corpus = read_corpus(load_settings().corpus)
+    assert manifest.rows == len(corpus)
+    assert manifest.duplicates == corpus.duplicates
+    assert manifest.identity.corpus == corpus.digest
+    assert manifest.identity.embedder.files == version.tags["encoder.sha256"]
+    assert manifest.origin.encoder_version == version.version
+    assert (manifest.origin.label_set, manifest.origin.decoder) == (version.label_set_id, version.decoder_fingerprint)
+    assert manifest.origin.teacher == version.tags["teacher.id"]
+    assert sum(part.rows for part in manifest.shards) == sum(part.rows for part in manifest.segments) == manifest.rows
+
+
+def test_the_same_content_is_the_same_index_wherever_it_lies(story):
+    assert story["looked"] == story["again"] == story["object"] == story["table"] == [story["flow"], 0]
+
+
+def test_a_sample_more_is_an_embedding_more(story, store):
+    grown, embedded = story["grown"]
+    assert embedded == 1
+    assert grown != story["flow"]
+    assert len(Index.open(store, grown)) == len(Index.open(store, story["flow"])) + 1
+
+
+def test_a_champion_that_comes_back_finds_its_index(story):
+    assert story["before"] == story["back"] == story["flow"]
+    assert story["other"] != story["flow"]
+    assert story["other looked"] == [story["other"], 0], "an answer built what was missing"
+
+
+def test_objects_come_before_their_manifest_and_stay(story, store):
+    kept = {found.id for found in manifests(store)}
+    assert kept == {story["flow"], story["grown"][0], story["other"]}
+    for found in manifests(store):
+        keys = set(store.keys(f"indexes/{found.id}/"))
+        names = [f"{part.sha256}.faiss" for part in found.segments] + [
+            f"{part.sha256}.parquet" for part in found.shards
+        ]
+        assert keys == {f"indexes/{found.id}/{name}" for name in [*names, "manifest.json"]}
+
+
+def test_a_file_of_outputs_is_answered_into_a_table(story, store, tmp_path):
+    outputs = [
+        {"id": "sky", "context": "Tell a story: ", "target": "comet rocket moon gravity probe"},
+        {"id": "bread", "prompt": "What is in it?", "answer": "flour butter oven dough"},
+        {"context": "Tell a story: ", "target": "anchor harbour sail"},
+    ]
+    (tmp_path / "outputs.jsonl").write_text("\n".join(map(json.dumps, outputs)))
+    before = sum(len(batch.questions) for batch in asked.read(store))
+    given = ("attribute", "--file", str(tmp_path / "outputs.jsonl"), "--out", str(tmp_path / "found.parquet"))
+    done = run(*given, "--k", "5", "--least", "3", "--verify", "2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = pd.read_parquet(tmp_path / "found.parquet")
+    assert found.groupby("output", sort=False).size().tolist() == [8, 8, 8]
+    assert found["output"].unique()[:2].tolist() == ["sky", "bread"]
+    sky = found[found["output"] == "sky"]
+    assert sky["end"].tolist() == ["most"] * 5 + ["least"] * 3
+    rows = len(Index.open(store, story["flow"]))
+    assert sky["rank"].tolist() == [1, 2, 3, 4, 5, rows, rows - 1, rows - 2]
+    assert sky["score"].iloc[:5].is_monotonic_decreasing
+    assert sky["score"].iloc[5:].is_monotonic_increasing
+    assert sky["score"].min() == sky["score"].iloc[5]
+    assert sky["exact"].notna().tolist() == [True, True, False, False, False, True, True, False]
+    assert found["exact"].dropna().between(-1.001, 1.001).all()
+    assert sky["source"].iloc[0] == "orbit"
+    version = Registry(load_settings().mlflow).version("champion")
+    behind = found[["encoder", "label_set", "decoder", "index"]].drop_duplicates().to_dict("records")
+    assert behind == [
+        {
+            "encoder": version.version,
+            "label_set": version.label_set_id,
+            "decoder": version.decoder_fingerprint,
+            "index": story["flow"],
+        }
+    ]
+    assert found["agreement"].iloc[0] == pytest.approx(float(version.tags["agreement.rho"]))
+    assert sum(len(batch.questions) for batch in asked.read(store)) == before + 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["found.parquet", "outputs.jsonl"]
+
+
+def test_commands_list_indexes_and_show_both_ends(story):
+    listed = run("indexes")
+    assert listed.returncode == 0, listed.stderr
+    assert all(name in listed.stdout for name in (story["flow"], story["grown"][0], story["other"]))
+    shown = run("attribute", "--answer", "rocket moon comet", "--k", "3", "--least", "2", "--private")
+    assert shown.returncode == 0, shown.stderr
+    assert story["flow"] in " ".join(shown.stdout.split())
+    refused = run("attribute", "--answer", "x", "--file", "y.jsonl")
+    assert refused.returncode == 1
+    assert "or else --file" in refused.stderr
+
+
+def test_regions_that_drive_some_queries(story, tmp_path):
+    queries = [
+        {"target": "rocket moon comet gravity probe", "source": "sky"},
+        {"target": "satellite capsule antenna radar", "source": "sky"},
+        {"target": "flour butter oven dough", "source": "bread"},
+        {"target": "whisk spoon sugar kettle", "source": "bread"},
+    ]
+    (tmp_path / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    folder = tmp_path / "found"
+    given = ("regions", "--queries", str(tmp_path / "queries.jsonl"), "--points", "200", "--no-map")
+    done = run(*given, "--out", str(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads((folder / "regions.json").read_text())
+    version = Registry(load_settings().mlflow).version("champion")
+    assert (record["encoder"], record["index"], record["by"]) == (version.version, story["flow"], "source")
+    assert (record["decoder"], record["label_set"]) == (version.decoder_fingerprint, version.label_set_id)
+    lift = {(row["region"], row["queries"]): row["lift"]["value"] for row in record["shares"]}
+    assert lift["orbit", "sky"] > 1 > lift["orbit", "bread"]
+    assert lift["kitchen", "bread"] > 1 > lift["kitchen", "sky"]
+    run_id = done.stdout.split()[-1].rpartition("/")[2]
+    logged = {item.path for item in mlflow.MlflowClient().list_artifacts(run_id)}
+    assert logged == {path.name for path in folder.iterdir()} == {"regions.json", "shares.png", "lifts.png"}
+    again = run(*given, "--out", str(folder))
+    assert again.returncode == 1
+    assert "is there already" in again.stderr
