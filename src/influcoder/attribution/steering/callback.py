@@ -92,6 +92,8 @@ class InfluenceCallback(TrainerCallback):
         if found is not None:
             self._resume(Steered.unpacked(found, self.state.digest), args)
             return
+        if state.global_step:
+            logger.warning("the checkpoint was not steered; steering begins at step %d", state.global_step)
         self._encoder, self._first = self._given, None
         self.state = Steered(self.state.digest, self.state.seed)
         if not self._steering.check_every:
