@@ -5,7 +5,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test test-faults check up bench-labels bench-lds bench-encoder bench-drift bench-peers clean
+.PHONY: demo test test-faults check up bench-labels bench-lds bench-encoder bench-drift bench-steering bench-peers clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
@@ -44,6 +44,10 @@ bench-encoder: $(STAMP)
 # Labels of the encoder benchmark, checks drawn from them, then years of checks: minutes once the labels are there.
 bench-drift: $(STAMP)
 	$(BIN)/python bench/drift_power.py $(BENCH)
+
+# Five ways to draw training samples, three seeds each: ten minutes on a quiet machine; every run is kept.
+bench-steering: $(STAMP)
+	$(BIN)/python bench/train_selection.py $(BENCH)
 
 # The label benchmark again, with other libraries beside: their pins are their own, so they get an environment of their
 # own that sees the project's.

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import random
 
 import numpy as np
 import pytest
@@ -146,6 +147,14 @@ def test_a_measurement_touches_neither_gradients_nor_hooks_nor_mode(tiny_decoder
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     # The view is of the same memory: it costs no second set of weights, and sees each step.
     assert {value.data_ptr() for value in decoder.model.parameters()} == {p.data_ptr() for p in model.parameters()}
+
+
+def test_random_states_are_put_back():
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    with pytest.raises(RuntimeError), untouched_randomness():
+        random.random(), np.random.random(), torch.rand(1)
+        raise RuntimeError
+    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == states
 
 
 def test_labels_are_those_of_the_decoder_as_it_is_now(tiny_decoder, pool, queries):

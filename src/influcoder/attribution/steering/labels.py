@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from influcoder.influence.cache import FeatureTable
 from influcoder.influence.labeller import computed
 from influcoder.influence.scores import influence
 from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.influence.vectors import Vectors
 from influcoder.progress import progress
 from influcoder.samples import Sample
 
@@ -76,22 +77,43 @@ def distil_now(
         EncoderError: too few samples have a usable gradient.
     """
     start = time.monotonic()
-    table = features(decoder, spec, [*queries, *candidates])
     known = {sample.hash: sample for sample in (*candidates, *queries)}
+    table = features(decoder, spec, [*queries, *candidates])
     samples = [known[value] for value in table.hashes]
-    asked = {sample.hash for sample in queries}
-    is_query = np.array([sample.hash in asked for sample in samples], bool)
+    encoder = solved(decoder, spec, samples, table.vectors, {sample.hash for sample in queries}, depths)
+    logger.info("an encoder from %d labels in %.0f s", len(samples), time.monotonic() - start)
+    return encoder
+
+
+def solved(
+    decoder: Decoder,
+    spec: TeacherSpec,
+    samples: Sequence[Sample],
+    vectors: Vectors,
+    queries: Collection[str],
+    depths: Sequence[float] = (),
+) -> Encoder:
+    """The closed form from influence features that are there.
+
+    Args:
+        decoder: whose features they are.
+        spec: the teacher, a gradient cosine.
+        samples: labelled samples.
+        vectors: their features, shape (samples, dimensions).
+        queries: hashes of those that are queries.
+        depths: where hidden states are an input too.
+    Raises:
+        EncoderError: they are too few.
+    """
+    is_query = np.array([sample.hash in queries for sample in samples], bool)
     if len(samples) < LEAST_LESSONS or is_query.sum() < 2 or (~is_query).sum() < 3:
         raise EncoderError(
-            f"{len(samples)} of {len({*asked, *known})} samples have a usable gradient; {LEAST_LESSONS} are needed.",
+            f"{len(samples)} samples have a usable gradient, {is_query.sum()} of them queries: too few to learn from.",
             "Label more samples, or look at the training: its loss may no longer be finite.",
         )
-    cosines = influence(table.vectors, table.vectors)
+    cosines = influence(vectors, vectors)
     np.fill_diagonal(cosines, np.nan)
     lessons = Lessons(samples, cosines, np.flatnonzero(is_query), np.flatnonzero(~is_query))
     kernel, attempts = solve(lessons, decoder, spec.max_tokens, seed=0, depths=depths)
-    taken = time.monotonic() - start
-    logger.info(
-        "solved for an encoder from %d labels in %.0f s, left-out ρ %.3f", len(samples), taken, attempts[0].left_out
-    )
+    logger.info("left-out ρ %.3f of %d labelled samples", attempts[0].left_out, len(samples))
     return Encoder.of(kernel, decoder)
