@@ -151,9 +151,8 @@ def test_a_measurement_touches_neither_gradients_nor_hooks_nor_mode(tiny_decoder
 
 def test_random_states_are_put_back():
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
-    with pytest.raises(RuntimeError), untouched_randomness():
-        random.random(), np.random.random(), torch.rand(1)
-        raise RuntimeError
+    with untouched_randomness():
+        assert random.random() != np.random.random() != torch.rand(1).item()
     assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == states
 
 
@@ -219,6 +218,30 @@ def test_high_estimates_are_drawn_more_often_and_dropped_ones_never(trainer_of, 
     assert (np.delete(drawn["drop"], lowest) >= 2).all()
     assert 0 < drawn["prioritise"][lowest].sum() < 0.25 * drawn["prioritise"].sum()
     assert np.corrcoef(means, drawn["prioritise"])[0, 1] > 0.5
+
+
+def test_a_second_training_begins_anew(trainer_of, tiny_decoder, pool, queries):
+    encoder = distil_now(decoder_now(tiny_decoder.model, tiny_decoder.tokenizer), TEACHER, queries, pool[:30])
+    encoder.decoder = looked_at = copy.copy(tiny_decoder)
+    trainer = trainer_of(steps=20, learning_rate=0.0)
+    limits = Limits(floor=-0.9, when_untrusted="warn")
+    callback = steer(trainer, pool, queries, encoder, steering(check_every=50, limits=limits))
+    drawn = trainer.train_dataset.drawn
+    trainer.train()
+    first = drawn[5:]
+    trainer.train()
+    assert drawn[5:] == first + first
+    assert [entry["step"] for entry in callback.state.measured] == [0]
+    assert encoder.decoder is looked_at
+
+
+@pytest.mark.parametrize("options", [{"bf16": True}, {"gradient_checkpointing": True}], ids=str)
+def test_what_a_trainer_does_to_a_model_does_not_get_in_the_way(trainer_of, pool, queries, options):
+    expected = weights_after(trainer_of("plain", steps=2, **options))
+    watched = trainer_of("watched", steps=2, **options)
+    callback = steer(watched, pool, queries, steering=steering(weighting=None, check_every=1))
+    assert_identical(weights_after(watched), expected)
+    assert np.isfinite([entry["influence/agreement"] for entry in callback.state.measured]).all()
 
 
 def noise(_name, parameter):

@@ -79,6 +79,7 @@ class InfluenceCallback(TrainerCallback):
     ) -> None:
         self._data, self._steering, self._sampler, self._say = data, steering, sampler, say
         self._given = self._encoder = encoder
+        self._looked_at = encoder.decoder if encoder else None
         self._spot, self._free = draw_spot(data.queries, data.samples, steering.spot, seed)
         if encoder is not None and self._spot.possibly_learnt:
             text = "%d of %d spot samples may have been among the encoder's labels, and flatter it"
@@ -96,6 +97,8 @@ class InfluenceCallback(TrainerCallback):
             logger.warning("the checkpoint was not steered; steering begins at step %d", state.global_step)
         self._encoder, self._first = self._given, None
         self.state = Steered(self.state.digest, self.state.seed)
+        if self._sampler is not None:
+            self._sampler.restore([Segment(0, 0)])
         if not self._steering.check_every:
             logger.warning("agreement is not measured: nothing will say when the estimates are no longer right")
         with untouched_randomness():
@@ -228,6 +231,9 @@ class InfluenceCallback(TrainerCallback):
 
     def _keep(self, state: Any) -> None:
         """The Trainer writes this with its own state, into every checkpoint from now on."""
+        if self._encoder is not None:
+            # Neither a view of weights that move on nor copies of adapted layers outlive a measurement.
+            self._encoder.decoder = self._looked_at if self._encoder is self._given else None
         self.state.segments = self._sampler.segments if self._sampler is not None else ()
         state.stateful_callbacks[KEY] = self.state.packed()
 

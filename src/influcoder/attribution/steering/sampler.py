@@ -102,12 +102,13 @@ class InfluenceSampler(Sampler[int]):
         return tuple(self._segments)
 
     def restore(self, segments: Sequence[Segment]) -> None:
-        """Go on as a sampler did that had these segments.
+        """Go on as a sampler did that had these segments, from the start of the epoch that is said next.
 
         Raises:
             ShapeError: they are of another number of rows.
         """
         self._segments = [Segment(part.epoch, part.start, self._checked(part.weights)) for part in segments]
+        self.epoch = self._next = 0
 
     def _row(self, epoch: int, draw: int) -> int:
         part = next((s for s in reversed(self._segments) if (s.epoch, s.start) <= (epoch, draw)), self._segments[0])

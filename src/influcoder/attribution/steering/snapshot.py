@@ -31,6 +31,8 @@ def decoder_now(model: Any, tokenizer: Any) -> Decoder:
         shared[id(parameter)] = torch.nn.Parameter(data, requires_grad=False)
     shared |= {id(buffer): buffer.detach() for buffer in model.buffers()}
     frozen = copy.deepcopy(model, shared)
+    # Mixed precision wraps the method of the one module that is trained; labels are of the weights' own precision.
+    frozen.__dict__.pop("forward", None)
     if hasattr(frozen, "merge_and_unload"):
         frozen = frozen.merge_and_unload()
     return Decoder("decoder in training", frozen.eval(), tokenizer)
@@ -52,7 +54,7 @@ def _wrapped(model: Any) -> Iterator[torch.nn.Parameter]:
 def untouched_randomness() -> Iterator[None]:
     """Random states of torch, numpy and Python are afterwards what they were before."""
     python, arrays = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:
             yield
         finally:
