@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from encoder_setting import unique
-from lds_setting import write
+from lds_setting import key, write
 
 from influcoder.attribution import steering
 from influcoder.attribution.steering.labels import features, solved
@@ -46,6 +46,7 @@ class Plan:
         steps: optimiser steps of a run.
         batch: samples a step.
         max_tokens: length limit of a sample.
+        blocks: how many of the decoder's last blocks are trained, and have a part in exact influence.
         rank: of the LoRA that is trained.
         learning_rate: AdamW's, falling to zero.
     """
@@ -54,9 +55,10 @@ class Plan:
     queries: int = 16
     validation: int = 24
     labels: int = 48
-    steps: int = 16
+    steps: int = 12
     batch: int = 4
     max_tokens: int = 64
+    blocks: int = 6
     rank: int = 8
     learning_rate: float = 1e-3
 
@@ -115,7 +117,9 @@ def kept(path: Path, make: Callable[[], Any]) -> Any:
 
 def choose(setting: Setting, decoder: Decoder, plan: Plan, folder: Path) -> Choice:
     """Exact influence of the whole pool; estimates of it from a part of the labels; BM25."""
-    spec, samples = TeacherSpec(max_tokens=plan.max_tokens), [*setting.queries, *setting.pool]
+    spec = TeacherSpec(max_tokens=plan.max_tokens, last_layers=plan.blocks)
+    samples = [*setting.queries, *setting.pool]
+    folder = folder / key(decoder.fingerprint, spec.model_dump(), [sample.hash for sample in samples])
 
     def label(path: Path, part: list[Sample]) -> None:
         start = time.perf_counter()

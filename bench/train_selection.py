@@ -1,8 +1,8 @@
 """What drawing training samples by influence gains: validation loss at equal steps, against drawing them alike.
 
-A LoRA of the real decoder is trained on a mixed pool in which a minority of samples is of one domain. The validation
-queries are of that domain; its loss is taken on other samples of it, which nothing was chosen by. Labels and runs are
-kept as they come, so a bench that was killed goes on.
+A LoRA on the last blocks of the real decoder is trained on a mixed pool in which a minority of samples is of one
+domain. The validation queries are of that domain; its loss is taken on other samples of it, which nothing was chosen
+by. Labels and runs are kept as they come, so a bench that was killed goes on.
 
 Example: python bench/train_selection.py --data ../shared/data
 """
@@ -13,11 +13,9 @@ import statistics
 import time
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 from common import table
 from lds_setting import bench_folder, key
 from scipy.stats import spearmanr
@@ -35,46 +33,11 @@ from selection_setting import (
     draw,
     kept,
 )
+from selection_training import Ground, run, validation_loss
 
 from influcoder.attribution import steering
-from influcoder.decoder import Decoder, linear_names, load_decoder
-from influcoder.influence.gradients import sample_losses
+from influcoder.decoder import load_decoder
 from influcoder.progress import progress
-
-
-def run(setting: Setting, decoder: Decoder, plan: Plan, weights: np.ndarray | None, seed: int) -> dict[str, Any]:
-    """Train once; the validation loss afterwards, and the share of the draws that were of the domain's source."""
-    import peft
-    from transformers import Trainer, TrainingArguments
-
-    torch.manual_seed(seed)
-    names = list(linear_names(decoder.model))
-    config = peft.LoraConfig(r=plan.rank, lora_alpha=2 * plan.rank, lora_dropout=0.0, target_modules=names)
-    model = peft.get_peft_model(decoder.twin().model, config)
-    sampler = steering.InfluenceSampler(len(setting.pool), seed, weights)
-    drawn = [setting.pool[row].source for row in list(sampler)[: plan.steps * plan.batch]]
-    sizes = {"max_steps": plan.steps, "per_device_train_batch_size": plan.batch, "learning_rate": plan.learning_rate}
-    quiet = {"report_to": [], "save_strategy": "no", "disable_tqdm": True, "logging_steps": 8, "use_cpu": True}
-    with TemporaryDirectory() as folder:
-        rows = steering.training_rows(decoder.tokenizer, setting.pool, plan.max_tokens)
-        args = TrainingArguments(folder, seed=seed, **sizes, **quiet)
-        trainer = Trainer(model, args, train_dataset=rows, data_collator=steering.collate)
-        trainer._get_train_sampler = lambda _dataset=None: sampler
-        trainer.train()
-    share = sum(source == setting.queries[0].source for source in drawn) / len(drawn)
-    return {"loss": validation_loss(model, decoder, setting, plan), "share": share}
-
-
-def validation_loss(model: Any, decoder: Decoder, setting: Setting, plan: Plan) -> float:
-    """Mean over the validation samples of their loss in nats a target token."""
-    rows, found = steering.training_rows(decoder.tokenizer, setting.validation, plan.max_tokens), []
-    model.eval()
-    with torch.inference_mode():
-        for start in range(0, len(rows), 8):
-            batch = steering.collate(rows[start : start + 8])
-            labels = batch.pop("labels")
-            found.append(sample_losses(model(**batch).logits, labels, "mean"))
-    return float(torch.cat(found).mean())
 
 
 def main() -> None:
@@ -83,8 +46,8 @@ def main() -> None:
     setting, decoder = draw(options.data, plan), load_decoder(options.decoder, device="cpu")
     hashes = [sample.hash for sample in (*setting.pool, *setting.queries, *setting.validation)]
     folder = bench_folder() / "selection" / key(decoder.fingerprint, hashes, asdict(plan))
-    choice = choose(setting, decoder, plan, folder)
-    before = kept(folder / "before.json", lambda: validation_loss(decoder.model, decoder, setting, plan))
+    choice, ground = choose(setting, decoder, plan, bench_folder() / "selection"), Ground(decoder, setting, plan)
+    before = kept(folder / "before.json", lambda: validation_loss(ground.top(), ground.validation))
     weights = {arm: steering.weights_of(values, steering.Weighting()) for arm, values in choice.values.items()}
     found: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
     with progress("trainings", options.seeds * len(ARMS)) as ticker:
@@ -93,7 +56,7 @@ def main() -> None:
             weights[RANDOM] = steering.weights_of(lots, steering.Weighting("drop", share=0.5))
             for arm in ARMS:
                 path, own = folder / f"{arm}-{seed}.json", weights.get(arm)
-                done = kept(path, lambda own=own, seed=seed: run(setting, decoder, plan, own, seed))
+                done = kept(path, lambda own=own, seed=seed: run(ground, own, seed))
                 found[arm].append(done)
                 ticker.advance(note=f"{arm}: {done['loss']:.3f}, {done['share']:.2f} of the domain")
     report(setting, plan, choice, before, found)
@@ -114,7 +77,7 @@ def report(setting: Setting, plan: Plan, choice: Choice, before: float, found: d
         for values in (choice.values[ESTIMATED], choice.standardised, choice.values[LEXICAL])
     ]
     about = (
-        f"A LoRA of rank {plan.rank} on all linear layers, {plan.steps} steps of {plan.batch} samples, "
+        f"A LoRA of rank {plan.rank} on the last {plan.blocks} blocks, {plan.steps} steps of {plan.batch} samples, "
         f"{plan.max_tokens} tokens each; {len(base)} seeds, mean ± standard deviation over them. The domain is "
         f"{setting.domain}. {plan.queries} samples of it choose; the loss (nats a target token, {before:.3f} before "
         f"training) is of {plan.validation} others. Weights are those of `Weighting()`. The encoder is solved for from "

@@ -1,6 +1,7 @@
 """Steering in a real Trainer: what is drawn, what is said, what is left alone, and how a run is resumed."""
 
 import copy
+import json
 import logging
 import random
 
@@ -20,11 +21,12 @@ from influcoder.attribution.steering import (
     training_rows,
 )
 from influcoder.attribution.steering.labels import distil_now, exact
+from influcoder.attribution.steering.sampler import Segment
 from influcoder.attribution.steering.snapshot import decoder_now, untouched_randomness
-from influcoder.attribution.steering.state import KEY
+from influcoder.attribution.steering.state import KEY, Steered
 from influcoder.encoder import Encoder
 from influcoder.encoder.closed_form import Lessons, solve
-from influcoder.errors import EncoderError, SampleError, SettingsError
+from influcoder.errors import EncoderError, IntegrityError, SampleError, SettingsError
 from influcoder.influence.teacher import TeacherSpec
 
 MAX_TOKENS = 48
@@ -352,6 +354,32 @@ def test_a_resumed_run_has_to_be_the_same(trainer_of, tiny_decoder, pool, querie
     steer(without, pool, queries, None, steering())
     with pytest.raises(EncoderError, match="Give it again"):
         without.train(resume_from_checkpoint=checkpoint)
+
+
+def test_what_a_checkpoint_says_is_read_back_or_refused():
+    weights = np.random.default_rng(0).random(7).astype(np.float32)
+    first = np.ones((2, 3), np.float32), np.array([[0.1, np.nan, 0.2]] * 2, np.float32)
+    state = Steered("digest", 3, (Segment(0, 0), Segment(1, 4, weights)), False, "folder", first, [{"step": 2}])
+    packed = json.loads(json.dumps(state.packed()))
+    again = Steered.unpacked(packed, "digest")
+    assert [(s.epoch, s.start) for s in again.segments] == [(0, 0), (1, 4)]
+    assert again.segments[0].weights is None
+    np.testing.assert_array_equal(again.segments[1].weights, weights)
+    np.testing.assert_array_equal(again.first, first)
+    assert (again.seed, again.trusted, again.encoder, again.measured) == (3, False, "folder", [{"step": 2}])
+    with pytest.raises(IntegrityError, match="version 0"):
+        Steered.unpacked(packed | {"version": 0}, "digest")
+    with pytest.raises(IntegrityError, match="can't be read"):
+        Steered.unpacked({name: value for name, value in packed.items() if name != "seed"}, "digest")
+    cut = packed["segments"][1] | {"weights": {"shape": [7], "float32": "AAAA"}}
+    with pytest.raises(IntegrityError, match="can't be read"):
+        Steered.unpacked(packed | {"segments": [cut]}, "digest")
+
+
+def test_queries_that_are_trained_on_are_said(trainer_of, pool, queries, caplog):
+    with caplog.at_level(logging.WARNING):
+        steer(trainer_of(), pool, [*queries, *pool[:3]])
+    assert "3 of the queries are training samples too" in caplog.text
 
 
 def test_a_checkpoint_that_was_not_steered_can_be_steered_from(trainer_of, pool, queries, caplog):

@@ -1,5 +1,6 @@
 """Steering put into a Trainer, of transformers or derived from it."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from influcoder.attribution.steering.snapshot import untouched_randomness
 from influcoder.encoder import Encoder
 from influcoder.errors import SampleError, SettingsError
 from influcoder.samples import Sample
+
+logger = logging.getLogger(__name__)
 
 
 def steer(
@@ -44,6 +47,9 @@ def steer(
     _check(trainer, tokenizer)
     with untouched_randomness():
         check_rows(trainer.train_dataset, samples, tokenizer)
+    shared = len({sample.hash for sample in queries} & {sample.hash for sample in samples})
+    if shared:
+        logger.warning("%d of the queries are training samples too: they say most of themselves", shared)
     args = trainer.args
     seed = next(value for value in (steering.seed, args.data_seed, args.seed) if value is not None)
     sampler = InfluenceSampler(len(samples), seed) if steering.weighting else None
