@@ -5,7 +5,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test test-faults check up bench-labels bench-lds bench-encoder bench-drift bench-index bench-peers clean
+.PHONY: demo test test-faults check up bench-labels bench-lds bench-encoder bench-drift bench-index bench-filter bench-steering bench-peers clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
@@ -49,6 +49,10 @@ bench-drift: $(STAMP)
 bench-index: $(STAMP)
 	$(BIN)/python bench/index.py $(BENCH)
 	$(BIN)/python bench/index_growth.py
+
+# Five ways to draw training samples, three seeds each: ten minutes on a quiet machine; every run is kept.
+bench-steering: $(STAMP)
+	$(BIN)/python bench/train_selection.py $(BENCH)
 
 # The label benchmark again, with other libraries beside: their pins are their own, so they get an environment of their
 # own that sees the project's.
