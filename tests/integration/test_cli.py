@@ -55,6 +55,7 @@ def test_every_command_has_help_with_an_example(tmp_path):
         "watch",
         "encoders",
         "backfill",
+        "filter",
     ):
         assert name in listing
         assert "Example" in run(name, "--help", cwd=tmp_path).stdout

@@ -20,9 +20,9 @@ from influcoder.opened import open_encoder
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.samples import Sample
 from influcoder.samples.sample import content_id
-from influcoder.settings import Settings, load_settings
+from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
-from monitoring.breaker import trust_of
+from monitoring.caveats import caveats
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ def answer_of(
         encoder = open_encoder(registry, champion, Path(folder), settings, decoder)
         found = attribute(encoder, output, pool.samples, k)
     if exact:
-        plan = plan_pairs(output, [item.sample for item in found], pool, settings.labels.seed, spec.curved_on)
+        plan = plan_pairs([output], [item.sample for item in found], pool, settings.labels.seed, spec.curved_on)
         found = verify(found, label_plan(settings, decoder, spec, plan, store).block("report"))
     remember(store, settings.asked, [output], champion.version, decoder.fingerprint, private)
-    trust = trust_of(store, registry.model)
-    return Answer(output, found, champion, (*_warnings(settings, champion, decoder), *([trust] if trust else [])))
+    warnings = caveats(store, registry.model, champion, settings.decoder, decoder.fingerprint)
+    return Answer(output, found, champion, warnings)
 
 
 def table(answer: Answer) -> Table:
@@ -126,15 +126,6 @@ def _chat(decoder: Decoder, prompt: str) -> str:
         return prompt
     message = [{"role": "user", "content": prompt}]
     return str(decoder.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
-
-
-def _warnings(settings: Settings, champion: EncoderVersion, decoder: Decoder) -> tuple[str, ...]:
-    if decoder.fingerprint == champion.decoder_fingerprint:
-        return ()
-    return (
-        f"encoder version {champion.version} was distilled for decoder {champion.decoder_fingerprint[:12]}, "
-        f"but {settings.decoder} is {decoder.fingerprint[:12]}: run influcoder check.",
-    )
 
 
 def _short(text: str, length: int) -> str:

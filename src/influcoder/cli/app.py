@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from influcoder.cli import alerts, champion, checks, questions
+from influcoder.cli import alerts, champion, checks, filtering, questions
 from influcoder.cli.stack import SERVERS, Stack
 from influcoder.cli.terminal import console
 from influcoder.errors import InflucoderError, ServiceError
@@ -153,6 +153,7 @@ for _command in (champion.promote, champion.approve, champion.rollback, champion
     app.command()(_command)
 for _other in (champion.sweep, champion.watch, champion.backfill, checks.checks, questions.asked, questions.cause):
     app.command()(_other)
+app.command("filter")(filtering.filter_corpus)
 app.add_typer(champion.breaker, name="breaker")
 
 

@@ -14,12 +14,30 @@ _FIELDS = ("id", "context", "target", "text", "source")
 
 def read_jsonl(path: str) -> Iterator[Sample]:
     """Samples of a JSON Lines file, plain or gzipped; an error names the line."""
+    for record, where in _records(path):
+        yield _sample(record, where)
+
+
+def read_labelled(path: str) -> Iterator[tuple[Sample, bool]]:
+    """Samples of a JSON Lines file whose field `label` says whether each is harmful: true or false, 1 or 0.
+
+    Raises:
+        SampleError: the file can't be read, or a label is missing or says something else.
+    """
+    for record, where in _records(path):
+        # 1.0 is 1 to Python, and what pandas makes of it where a label is missing elsewhere.
+        if record.get("label") not in (True, False):
+            raise SampleError(f"{where} has no label.", 'Write "label": true for harmful samples, false for others.')
+        yield _sample(record, where), bool(record["label"])
+
+
+def _records(path: str) -> Iterator[tuple[Mapping[str, Any], str]]:
     opener = gzip.open if path.endswith(".gz") else open
     try:
         with opener(path, "rt", encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield _sample(_parse(line, f"{path}, line {number}"), f"{path}, line {number}")
+                    yield _parse(line, f"{path}, line {number}"), f"{path}, line {number}"
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise SampleError(f"{path} can't be read: {_reason(error)}.", "Check the path and the file.") from error
 
