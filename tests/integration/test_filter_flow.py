@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TOPICS
-from test_cli import assert_one_line
 
 from influcoder.asked import read
 from influcoder.registry import Registry
@@ -42,12 +40,15 @@ def champion(stack):
 
 
 @pytest.fixture(scope="module")
-def files(champion, tmp_path_factory):
+def files(champion, corpus_file, tmp_path_factory):
     """Harmful examples and labelled samples: other stories than those of the corpus."""
     folder, draw, records = tmp_path_factory.mktemp("given"), random.Random(11), []
+    words = {}
+    for sample in read_corpus(str(corpus_file)).samples:
+        words.setdefault(sample.source, set()).update(sample.target.split())
     for number in range(126):
-        topic = sorted(TOPICS)[number % 3]
-        target = " ".join(draw.choices(TOPICS[topic], k=draw.randint(8, 24)))
+        topic = sorted(words)[number % len(words)]
+        target = " ".join(draw.choices(sorted(words[topic]), k=draw.randint(8, 24)))
         record = {"id": f"new-{number}", "context": "Tell a story: ", "target": target, "source": topic}
         records.append({**record, "label": topic == HARMFUL})
     examples = [record for record in records if record["label"]][:6]
@@ -61,6 +62,12 @@ def command(*arguments, **environment):
     return subprocess.run(
         [COMMAND, "filter", *arguments], env={**os.environ, **environment}, capture_output=True, text=True, timeout=600
     )
+
+
+def assert_one_line(done, words):
+    assert done.returncode == 1, done.stderr
+    assert words in done.stderr.split("error:")[-1].splitlines()[0]
+    assert "Traceback" not in done.stderr.split("error:")[-1]
 
 
 def lines(path):
@@ -141,24 +148,10 @@ def test_another_decoder_is_said_in_the_result(champion, files, tiny_decoder_dir
 
 
 def test_what_can_not_be_done_is_one_line_and_leaves_nothing(champion, files, tmp_path):
-    out = tmp_path / "out"
-    given = ("--examples", files["examples"], "--out", str(out))
+    given = ("--examples", files["examples"], "--out", str(tmp_path / "out"))
     assert_one_line(command(*given), "Give one of --validation, --drop and --threshold")
-    assert_one_line(command(*given, "--drop", "2000"), "of 900 samples")
-    hopeless = ("--validation", files["labelled"], "--precision", "1.0", "--score", "mean")
-    (tmp_path / "empty.jsonl").write_text("\n")
-    assert_one_line(command("--examples", str(tmp_path / "empty.jsonl"), *given[2:], "--drop", "5"), "holds no sample")
     flipped = tmp_path / "flipped.jsonl"
     flipped.write_text("\n".join(json.dumps({**r, "label": not r["label"]}) for r in lines(Path(files["labelled"]))))
-    assert_one_line(command(*given, "--validation", str(flipped), *hopeless[2:]), "highest precision")
+    hopeless = ("--validation", str(flipped), "--precision", "1.0")
+    assert_one_line(command(*given, *hopeless), "the highest precision is")
     assert not list(tmp_path.glob("out*"))
-
-
-def test_a_run_on_the_worker_writes_the_same(filtered, files, stack, tmp_path):
-    from flows.filter import filter_corpus
-
-    summary = filter_corpus(files["examples"], str(tmp_path / "out"), validation=files["labelled"], private=True)
-    assert (
-        summary["sha256"]["keep.jsonl"]
-        == json.loads((filtered[0] / "summary.json").read_text())["sha256"]["keep.jsonl"]
-    )

@@ -36,6 +36,11 @@ def filter_corpus(
     Examples: `influcoder filter --examples harmful.jsonl --corpus pool.jsonl --drop 5% --out filtered`,
     `influcoder filter --examples harmful.jsonl --validation labelled.jsonl --recall 0.9 --verify 20 --out filtered`
     """
+    from influcoder.attribution.curve import Aim
+    from influcoder.attribution.filtering import Request
+
+    # What can't be meant is said at once, before a flow run begins.
+    Request(examples, benign, validation, drop, threshold, Aim(precision, recall), score)
     from flows.filter import filter_corpus as flow
 
     summary = flow(
