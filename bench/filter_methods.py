@@ -11,6 +11,7 @@ from encoder_setting import PART, Block, Setting
 from filter_data import Mixture
 from lds_setting import bench_folder, key, write
 
+from influcoder.attribution.filter import Rule, standardised
 from influcoder.decoder import Decoder
 from influcoder.encoder import Encoder, distil
 from influcoder.influence.adam import AdamState, load_state
@@ -178,3 +179,11 @@ class Bench:
         """What an encoder sees of all samples: context and target apart for a closed form, else the text."""
         samples = self.setting.samples
         return [(s.context, s.target) for s in samples] if apart else [s.text for s in samples]
+
+
+def scored(
+    score: Influence, examples: np.ndarray, rows: np.ndarray, rule: Rule, cohort: np.ndarray | None
+) -> np.ndarray:
+    """Scores of some rows as the product makes them; without a cohort, of influence itself."""
+    values = rule(score(examples, rows)).astype(np.float64)
+    return values if cohort is None else standardised(values, score(cohort, rows), rows[:, None] == cohort[None])

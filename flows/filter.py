@@ -10,7 +10,7 @@ from prefect import flow
 from flows.steps import show, step
 from influcoder.asked import remember
 from influcoder.attribution.curve import Aim
-from influcoder.attribution.filter import batches_of
+from influcoder.attribution.filter import batches_of, cohort_of
 from influcoder.attribution.filter_check import exact_scores, to_verify, verified
 from influcoder.attribution.filter_folder import Decision, FilterFolder
 from influcoder.attribution.filtering import AUTO, Inputs, Request, Sifted, facts, notes, read_inputs, sift
@@ -50,7 +50,7 @@ def filter_corpus(
         examples: the harmful examples.
         out: the folder.
         corpus: what is filtered; from the settings unless given.
-        benign: harmless examples, whose score is subtracted.
+        benign: harmless examples, which join the draw of the corpus that scores are held against.
         validation: labelled samples that choose the threshold; one of this, `drop` and `threshold` is given.
         drop: a budget, such as `5%` or `200`.
         threshold: a score.
@@ -69,7 +69,7 @@ def filter_corpus(
     with FilterFolder(Path(out)) as folder:
         pool, model = read_corpus(settings.corpus), decoder_for(settings, spec)
         sifted = rank(settings, registry, champion, model, inputs, pool, folder)
-        exact = compare(settings, store, model, spec, inputs, sifted, pool, folder, verify) if verify else {}
+        exact = compare(settings, store, model, spec, sifted, pool, folder, verify) if verify else {}
         doubts = caveats(store, registry.model, champion, settings.decoder, model.fingerprint)
         said = {
             **facts(inputs, sifted),
@@ -97,7 +97,8 @@ def rank(
     """Score the corpus batch by batch, and draw the line."""
     with tempfile.TemporaryDirectory() as files:
         encoder = open_encoder(registry, champion, Path(files), settings, decoder)
-        return sift(encoder, inputs, batches_of(encoder, pool.samples), len(pool), folder)
+        cohort = cohort_of(pool.samples, inputs.examples.samples, inputs.benign)
+        return sift(encoder, inputs, cohort, batches_of(encoder, pool.samples), len(pool), folder)
 
 
 @step("exact influence")
@@ -106,17 +107,15 @@ def compare(
     store: ObjectStore,
     decoder: Decoder,
     spec: TeacherSpec,
-    inputs: Inputs,
     sifted: Sifted,
     pool: Corpus,
     folder: FilterFolder,
     count: int,
 ) -> dict[int, float]:
-    """Exact scores of some samples by their row; what is cached is not computed again."""
+    """Exact influence of some samples by their row; what is cached is not computed again."""
     rows = to_verify(sifted, count)
     chosen = dict(zip(rows, folder.samples(rows), strict=True))
-    asked = [*inputs.examples.samples, *inputs.benign]
-    plan = plan_pairs(asked, list(chosen.values()), pool, settings.labels.seed, spec.curved_on)
+    plan = plan_pairs(sifted.probe.examples, list(chosen.values()), pool, settings.labels.seed, spec.curved_on)
     return exact_scores(sifted, chosen, label_plan(settings, decoder, spec, plan, store).block("report"))
 
 

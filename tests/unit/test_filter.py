@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 from influcoder.attribution import cut as cut_module
 from influcoder.attribution.curve import Aim, Curve
 from influcoder.attribution.cut import Cut, by_budget, by_threshold, by_validation
-from influcoder.attribution.filter import Probe, Rule, Scored
+from influcoder.attribution.filter import Probe, Rule, Scored, cohort_of, standardised
 from influcoder.errors import EncoderError, SampleError, SettingsError, ShapeError
 from influcoder.samples import Sample
 
@@ -40,9 +40,9 @@ def draw():
     return np.random.default_rng(0)
 
 
-def probe(draw, rule="mean", benign=0):
-    vectors = unit(draw.standard_normal((4 + benign, 6)))
-    return Probe(samples(4, "harmful"), vectors[:4], vectors[4:], Rule(rule))
+def probe(draw, rule="mean", cohort=0):
+    vectors = unit(draw.standard_normal((4 + cohort, 6)))
+    return Probe(samples(4, "harmful"), vectors[:4], samples(cohort, "cohort"), vectors[4:], Rule(rule))
 
 
 @given(influence=arrays(np.float64, (5, 4), elements=st.floats(-1, 1)), most=st.integers(1, 9))
@@ -59,9 +59,10 @@ def test_no_other_rule_is_known(name):
         Rule(name)
 
 
-@pytest.mark.parametrize("benign", [0, 3])
-def test_batches_do_not_change_scores(draw, benign):
-    found, pool = probe(draw, "top2", benign), samples(11)
+@pytest.mark.parametrize("cohort", [0, 5])
+def test_batches_do_not_change_scores(draw, cohort):
+    found = probe(draw, "top2", cohort)
+    pool = [*samples(9), *found.cohort[:2], *samples(2 - len(found.cohort[:2]), "more")]
     vectors = unit(draw.standard_normal((11, 6)))
     whole = found.score(pool, vectors)
     parts = [found.score(pool[start : start + 3], vectors[start : start + 3]) for start in range(0, 11, 3)]
@@ -70,12 +71,47 @@ def test_batches_do_not_change_scores(draw, benign):
         np.testing.assert_allclose(getattr(joined, name), getattr(whole, name), atol=1e-6)
 
 
-def test_the_nearest_example_is_named_and_harmless_ones_are_subtracted(draw):
-    found = probe(draw, "max", benign=2)
+def test_the_nearest_example_is_named_and_scores_are_deviations_of_the_cohort(draw):
+    found = probe(draw, "max", cohort=6)
     scores = found.score(samples(4), found.harmful)
     assert scores.nearest.tolist() == [0, 1, 2, 3]
     np.testing.assert_allclose(scores.influence, 1, atol=1e-6)
-    np.testing.assert_allclose(scores.scores, 1 - (found.harmful @ found.benign.T).max(1), atol=1e-6)
+    others = found.harmful @ found.others.T
+    np.testing.assert_allclose(scores.scores, (1 - others.mean(1)) / others.std(1), rtol=1e-5)
+
+
+def test_a_sample_of_the_cohort_does_not_count_for_itself(draw):
+    found = probe(draw, "max", cohort=6)
+    scores = found.score(found.cohort, found.others)
+    for row in range(6):
+        influence = found.harmful @ found.others[row]
+        rest = np.delete(found.others @ found.others[row], row)
+        assert scores.scores[row] == pytest.approx((influence.max() - rest.mean()) / rest.std(), rel=1e-4)
+
+
+@given(shift=st.floats(-0.2, 0.2), scale=st.floats(0.5, 2), seed=st.integers(0, 9))
+def test_what_a_sample_shares_with_everything_does_not_count(shift, scale, seed):
+    draw = np.random.default_rng(seed)
+    scores, cohort = draw.uniform(-0.3, 0.3, 5), draw.uniform(-0.3, 0.3, (5, 8))
+    nobody = np.zeros((5, 8), bool)
+    moved = standardised(scores * scale + shift, cohort * scale + shift, nobody)
+    np.testing.assert_allclose(moved, standardised(scores, cohort, nobody), rtol=1e-6)
+
+
+def test_influence_that_is_all_alike_gives_finite_scores():
+    assert np.isfinite(standardised(np.array([0.5]), np.full((1, 4), 0.5), np.zeros((1, 4), bool))).all()
+
+
+def test_the_cohort_is_a_draw_of_the_pool_without_the_examples():
+    pool = samples(300)
+    drawn = cohort_of(pool, pool[:50])
+    assert len(drawn) == len({sample.hash for sample in drawn}) == 128
+    assert not {sample.hash for sample in drawn} & {sample.hash for sample in pool[:50]}
+    assert cohort_of(pool, pool[:50]) == drawn
+    assert cohort_of(pool[:2], pool[:1]) == []
+    assert cohort_of(pool, pool[:9], pool[9:13])[:4] == pool[9:13]
+    assert len(cohort_of(pool, pool[:9], pool[9:13])) == 128
+    assert cohort_of(pool, [], pool[:200]) == pool[:200]
 
 
 def test_a_copy_of_an_example_comes_first_whatever_it_scores(draw):
@@ -96,8 +132,8 @@ def test_vectors_that_are_not_finite_stop_the_work_and_are_named(draw, bad):
     vectors[3, 1] = bad
     with pytest.raises(EncoderError, match="'s3'"):
         found.score(samples(5), vectors)
-    with pytest.raises(EncoderError, match="example 4"):
-        Probe(samples(5), vectors, vectors[:0], Rule("max"))
+    with pytest.raises(EncoderError, match="'bad3'"):
+        Probe(samples(5, "bad"), vectors, [], vectors[:0], Rule("max"))
 
 
 def test_vectors_that_fit_nothing_are_refused(draw):
@@ -110,7 +146,9 @@ def test_vectors_that_fit_nothing_are_refused(draw):
 
 def test_no_example_is_an_error():
     with pytest.raises(SampleError, match="no harmful example"):
-        Probe([], np.zeros((0, 3)), np.zeros((0, 3)), Rule("max"))
+        Probe([], np.zeros((0, 3)), [], np.zeros((0, 3)), Rule("max"))
+    with pytest.raises(SampleError, match="no deviation"):
+        Probe(samples(1), np.ones((1, 3)), samples(1, "other"), np.ones((1, 3)), Rule("max"))
 
 
 @given(values=st.lists(SCORES, min_size=1, max_size=30), data=st.data())

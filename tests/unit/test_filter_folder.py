@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from influcoder.attribution import filter as filter_module
 from influcoder.attribution.curve import Aim
 from influcoder.attribution.cut import by_budget
-from influcoder.attribution.filter import Probe, Rule, batches_of
+from influcoder.attribution.filter import Probe, Rule, batches_of, cohort_of
 from influcoder.attribution.filter_check import exact_scores, to_verify, verified
 from influcoder.attribution.filter_folder import Decision, FilterFolder
 from influcoder.attribution.filtering import Request, Sifted, facts, notes, read_inputs, sift
@@ -78,7 +79,8 @@ def run(files, out, encoder=None, size=7, exact=None, **request):
     inputs = read_inputs(Request(files["examples"], **request))
     pool = read_corpus(files["pool"])
     with FilterFolder(out) as folder:
-        sifted = sift(encoder, inputs, batches_of(encoder, pool.samples, size), len(pool), folder)
+        cohort = cohort_of(pool.samples, inputs.examples.samples, inputs.benign)
+        sifted = sift(encoder, inputs, cohort, batches_of(encoder, pool.samples, size), len(pool), folder)
         said = {**facts(inputs, sifted), "warnings": notes(inputs, sifted)}
         names = [sample.id for sample in inputs.examples.samples]
         return folder.write(Decision(sifted.found, sifted.cut, names, exact or {}), said)
@@ -88,7 +90,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("how", [{"drop": "50%"}, {"threshold": 0.8}, {"validation": "labelled"}])
+@pytest.mark.parametrize("how", [{"drop": "50%"}, {"threshold": 1.0}, {"validation": "labelled"}])
 def test_the_lists_share_the_pool_and_say_why(files, tmp_path, how):
     how = {name: files["validation"] if value == "labelled" else value for name, value in how.items()}
     summary = run(files, tmp_path / "out", **how)
@@ -115,7 +117,8 @@ def test_what_is_kept_is_a_corpus_with_nothing_lost(files, tmp_path):
     assert all(sample.id == before[sample.hash].id for sample in after)
 
 
-def test_the_size_of_batches_changes_nothing_and_bounds_what_is_embedded_at_once(files, tmp_path):
+def test_the_size_of_batches_changes_nothing_and_bounds_what_is_embedded_at_once(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(filter_module, "COHORT", 3)
     encoder = ByTopic()
     first = run(files, tmp_path / "a", encoder, size=3, drop="7")
     assert encoder.largest == 3
@@ -213,8 +216,8 @@ def test_what_a_reader_must_know_is_said(files, tmp_path):
     assert any(
         "13 samples that are kept score as much" in line for line in run(files, tmp_path / "b", drop="7")["warnings"]
     )
-    assert any("nothing is dropped" in line for line in run(files, tmp_path / "c", threshold=1.5)["warnings"])
-    assert any("everything is dropped" in line for line in run(files, tmp_path / "d", threshold=-1)["warnings"])
+    assert any("nothing is dropped" in line for line in run(files, tmp_path / "c", threshold=50)["warnings"])
+    assert any("everything is dropped" in line for line in run(files, tmp_path / "d", threshold=-50)["warnings"])
     everything = lines(Path(files["validation"]))
     for number, record in enumerate(everything):
         record["label"] = number % 3 == 0
@@ -225,19 +228,19 @@ def test_what_a_reader_must_know_is_said(files, tmp_path):
 
 def test_exact_influence_of_the_highest_is_held_against_what_is_kept():
     pool = [Sample(f"s{number}", "", f"text {number}") for number in range(6)]
-    example, harmless = Sample("bad", "", "bad"), Sample("good", "", "good")
     vectors = np.stack([np.linspace(1, 0, 6), np.linspace(0, 1, 6)], axis=1).astype(np.float32)
-    probe = Probe([example], np.array([[1, 0]], np.float32), np.array([[0, 1]], np.float32), Rule("max"))
+    examples = [Sample("bad", "", "bad"), Sample("worse", "", "worse")]
+    probe = Probe(examples, np.array([[1, 0], [1, 0]], np.float32), [], vectors[:0], Rule("max"))
     sifted = Sifted(probe, by_budget("3", 6), probe.score(pool, vectors))
     rows = to_verify(sifted, 2)
     assert rows[:2] == [0, 1]
     assert len(rows) == 4
     assert set(rows[2:]) <= {3, 4, 5}
     chosen = {row: pool[row] for row in rows}
-    labels = np.array([[0.1 * row for row in rows], [1.0] * 4])
-    found = exact_scores(sifted, chosen, Block([example, harmless], list(chosen.values()), labels))
-    assert found == {row: pytest.approx(0.1 * row - 1) for row in rows}
+    labels = np.array([[0.1 * row for row in rows], [-1.0] * 4])
+    found = exact_scores(sifted, chosen, Block(examples, list(chosen.values()), labels))
+    assert found == {row: pytest.approx(0.1 * row) for row in rows}
     said = verified(sifted, found)
     assert (said.dropped, said.kept, said.higher) == (2, 2, 0.0)
-    assert said.mean_dropped == pytest.approx(-0.95)
-    assert exact_scores(sifted, chosen, Block([harmless], list(chosen.values()), labels[1:])) == {}
+    assert said.mean_dropped == pytest.approx(0.05)
+    assert exact_scores(sifted, chosen, Block([], list(chosen.values()), labels[:0])) == {}

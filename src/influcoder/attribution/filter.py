@@ -19,6 +19,9 @@ Batch = tuple[Sequence[Sample], Array]
 # What validation chooses from. Without validation it is the first, which the benchmark's validation splits preferred.
 RULES = ("top3", "mean", "max")
 EMBEDDED_AT_ONCE = 2048
+COHORT = 128
+# Influence that is all alike has no deviation to be told in.
+LEAST_DEVIATION = 1e-3
 
 
 @dataclass(frozen=True)
@@ -79,25 +82,34 @@ class Scored:
 class Probe:
     """What a pool is held against.
 
+    What a sample shares with everything, such as its length, is no sign of harm, and some samples are like everything.
+    So each sample's influence with the examples is told in deviations of its own influence with a cohort: samples that
+    are harmless, or that are as the pool is (the test normalisation of Auckenthaler, Carey and Lloyd-Thomas 2000,
+    section 3.2).
+
     Args:
         examples: the harmful examples.
         harmful: their vectors, shape (examples, dimensions).
-        benign: vectors of harmless examples, whose score is subtracted; shape (any number, dimensions).
+        cohort: the cohort; without one, scores are influence.
+        others: its vectors, shape (cohort, dimensions).
         rule: how influence on several examples becomes one score.
     Raises:
-        SampleError: there is no harmful example.
+        SampleError: there is no harmful example, or the cohort is of one sample.
     """
 
     examples: Sequence[Sample]
     harmful: Array
-    benign: Array
+    cohort: Sequence[Sample]
+    others: Array
     rule: Rule
 
     def __post_init__(self) -> None:
         if not len(self.examples):
             raise SampleError("there is no harmful example.", "Give one at least; a handful is better.")
-        for vectors in (self.harmful, self.benign):
-            _check(vectors, self.harmful.shape[1])
+        if len(self.cohort) == 1:
+            raise SampleError("one harmless example has no deviation.", "Give two at least, or none.")
+        _check(self.harmful, self.harmful.shape[1], self.examples)
+        _check(self.others, self.harmful.shape[1], self.cohort)
 
     def score(self, samples: Sequence[Sample], vectors: Array, rule: Rule | None = None) -> Scored:
         """Scores of a batch.
@@ -111,30 +123,70 @@ class Probe:
             EncoderError: a vector is not finite.
         """
         _check(vectors, self.harmful.shape[1], samples)
-        rule = rule or self.rule
         influence = _influence(vectors, self.harmful)
-        scores = rule(influence).astype(np.float64)
-        if len(self.benign):
-            scores -= rule(_influence(vectors, self.benign))
+        scores = (rule or self.rule)(influence).astype(np.float64)
+        if len(self.cohort):
+            scores = standardised(scores, _influence(vectors, self.others), self._itself(samples))
         nearest = influence.argmax(1)
         known = {example.hash for example in self.examples}
         copies = np.array([sample.hash in known for sample in samples], bool)
         return Scored(scores, nearest.astype(np.int32), influence[np.arange(len(nearest)), nearest], copies)
 
+    def _itself(self, samples: Sequence[Sample]) -> Array:
+        """Where the cohort holds a sample itself, shape (samples, cohort)."""
+        places = {sample.hash: place for place, sample in enumerate(self.cohort)}
+        found = np.zeros((len(samples), len(places)), bool)
+        for row, sample in enumerate(samples):
+            if sample.hash in places:
+                found[row, places[sample.hash]] = True
+        return found
 
-def probe_of(encoder: Encoder, examples: Sequence[Sample], benign: Sequence[Sample], rule: Rule) -> Probe:
-    """Embed the examples.
+
+def standardised(scores: Array, cohort: Array, itself: Array) -> Array:
+    """Scores in deviations of the influence with a cohort, in which no sample counts for itself.
+
+    Args:
+        scores: shape (samples,).
+        cohort: influence with the cohort, shape (samples, cohort).
+        itself: where the cohort holds the sample, same shape.
+    """
+    values = cohort.astype(np.float64)
+    counts = np.maximum((~itself).sum(1), 1)
+    means = np.where(itself, 0, values).sum(1) / counts
+    squares = (np.where(itself, 0, values - means[:, None]) ** 2).sum(1) / counts
+    return (scores - means) / np.sqrt(squares).clip(LEAST_DEVIATION)
+
+
+def probe_of(encoder: Encoder, examples: Sequence[Sample], cohort: Sequence[Sample], rule: Rule) -> Probe:
+    """Embed the examples and the cohort.
 
     Raises:
         SampleError: there is no harmful example, or one is called harmless too.
     """
     if not examples:
         raise SampleError("there is no harmful example.", "Give one at least; a handful is better.")
-    both = {sample.hash for sample in examples} & {sample.hash for sample in benign}
+    both = {sample.hash for sample in examples} & {sample.hash for sample in cohort}
     if both:
         name = next(sample.id for sample in examples if sample.hash in both)
         raise SampleError(f"example {name!r} is called both harmful and harmless.", "Take it out of one of the files.")
-    return Probe(examples, vectors_of(encoder, examples), vectors_of(encoder, benign), rule)
+    return Probe(examples, vectors_of(encoder, examples), cohort, vectors_of(encoder, cohort), rule)
+
+
+def cohort_of(
+    pool: Sequence[Sample], examples: Sequence[Sample], benign: Sequence[Sample] = (), seed: int = 0
+) -> list[Sample]:
+    """Harmless examples, filled up to 128 samples by a draw of the pool that holds no example.
+
+    A handful alone gives poor deviations, and a pool is harmless for the most part.
+
+    Returns:
+        nothing where there are fewer than two.
+    """
+    known = {sample.hash for sample in (*examples, *benign)}
+    room = max(COHORT - len(benign), 0)
+    rows = np.random.default_rng(seed).permutation(len(pool))[: room + len(known)]
+    drawn = [pool[row] for row in rows if pool[row].hash not in known][:room]
+    return [*benign, *drawn] if len(benign) + len(drawn) > 1 else []
 
 
 def batches_of(encoder: Encoder, samples: Sequence[Sample], size: int = EMBEDDED_AT_ONCE) -> Iterator[Batch]:
@@ -155,14 +207,14 @@ def _influence(vectors: Array, examples: Array) -> Array:
     return np.clip(vectors.astype(np.float32) @ examples.astype(np.float32).T, -1, 1)
 
 
-def _check(vectors: Array, dimensions: int, samples: Sequence[Sample] | None = None) -> None:
-    if vectors.ndim != 2 or vectors.shape[1] != dimensions or (samples is not None and len(samples) != len(vectors)):
-        count = "" if samples is None else f"{len(samples)} samples and "
-        raise ShapeError(f"vectors of shape {vectors.shape} do not fit {count}examples of {dimensions} dimensions.")
+def _check(vectors: Array, dimensions: int, samples: Sequence[Sample]) -> None:
+    if vectors.ndim != 2 or vectors.shape[1] != dimensions or len(samples) != len(vectors):
+        raise ShapeError(
+            f"vectors of shape {vectors.shape} do not fit {len(samples)} samples and {dimensions} dimensions."
+        )
     bad = np.flatnonzero(~np.isfinite(vectors).all(1))
     if len(bad):
-        name = f"sample {samples[bad[0]].id!r}" if samples is not None else f"example {bad[0] + 1}"
         raise EncoderError(
-            f"the vectors of {len(bad)} samples are not finite, the first is that of {name}.",
+            f"the vectors of {len(bad)} samples are not finite, the first is that of {samples[bad[0]].id!r}.",
             "Nothing was written. Check the encoder: influcoder check",
         )

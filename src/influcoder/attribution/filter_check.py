@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from influcoder.attribution.filter import Rule
 from influcoder.attribution.filtering import Sifted
 from influcoder.labelsets import Block
 from influcoder.samples import Sample
@@ -18,8 +17,8 @@ class Verified:
     Args:
         dropped: how many of the highest that are dropped have an exact score.
         kept: how many that are kept, drawn at random, have one.
-        mean_dropped: mean exact score of the former.
-        mean_kept: mean exact score of the latter; NaN where nothing is kept.
+        mean_dropped: mean exact influence of the former.
+        mean_kept: mean exact influence of the latter; NaN where nothing is kept.
         higher: share of pairs in which the dropped sample has the higher exact score; NaN where nothing is kept.
     """
 
@@ -41,23 +40,18 @@ def to_verify(sifted: Sifted, k: int, seed: int = 0) -> list[int]:
 
 
 def exact_scores(sifted: Sifted, chosen: Mapping[int, Sample], exact: Block) -> dict[int, float]:
-    """Exact scores of samples by their row, by the rule of the filter.
+    """Exact influence of samples with the examples by their row, by the rule of the filter, against no cohort.
 
     Args:
         sifted: the filter's choice.
         chosen: samples by their row.
-        exact: exact influence of each on the examples, harmful and harmless, which are its queries.
+        exact: exact influence of each on the examples, which are its queries.
     Returns:
-        what has a label; nothing where no harmful example has one.
+        what has a label; nothing where no example has one.
     """
-    harmful = {sample.hash for sample in sifted.probe.examples}
-    is_harmful = np.array([query.hash in harmful for query in exact.queries], bool)
-    if not is_harmful.any() or not exact.candidates:
+    if not exact.queries or not exact.candidates:
         return {}
-    rule: Rule = sifted.probe.rule
-    scores = rule(exact.labels[is_harmful].T)
-    if not is_harmful.all():
-        scores = scores - rule(exact.labels[~is_harmful].T)
+    scores = sifted.probe.rule(exact.labels.T)
     known = dict(zip((sample.hash for sample in exact.candidates), scores.tolist(), strict=True))
     return {row: known[sample.hash] for row, sample in chosen.items() if sample.hash in known}
 

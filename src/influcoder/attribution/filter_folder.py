@@ -31,7 +31,7 @@ class Decision:
         found: scores of the pool, in its order.
         cut: the line between what is kept and what is dropped.
         names: ids of the harmful examples, in their order.
-        exact: exact score of samples that it was computed for, by their row in the pool.
+        exact: exact influence of samples that it was computed for, by their row in the pool.
     """
 
     found: Scored

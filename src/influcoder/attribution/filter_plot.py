@@ -30,7 +30,7 @@ def scores_figure(scores: np.ndarray, dropped: np.ndarray, line: float) -> "Figu
     axes.hist(both, edges.tolist(), stacked=True, color=[_BLUE, _ORANGE], label=labels)
     if np.isfinite(line):
         axes.axvline(line, color="black", linestyle=":", label=f"line: {line:.3f}")
-    axes.set(xlabel="score: estimated influence with the harmful examples", ylabel="samples", yscale="symlog")
+    axes.set(xlabel="score: influence with the harmful examples, in deviations", ylabel="samples", yscale="symlog")
     axes.set_title("Scores of the pool", loc="left")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure

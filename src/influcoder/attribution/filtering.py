@@ -1,7 +1,7 @@
 """From files to a decision: what a filter is asked for, read and held against a pool."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class Request:
 
     Args:
         examples: URI of the harmful examples.
-        benign: URI of harmless examples, if any.
+        benign: URI of harmless examples, which join the cohort that scores are held against.
         validation: a .jsonl file of labelled samples, see `read_labelled`; chooses the threshold.
         drop: a budget, such as `5%` or `200`.
         threshold: a score.
@@ -122,12 +122,20 @@ def read_inputs(request: Request) -> Inputs:
     return Inputs(request, examples, benign.samples if benign else (), chosen, labels, digests, tuple(warnings))
 
 
-def sift(encoder: Encoder, inputs: Inputs, batches: Iterable[Batch], total: int, folder: FilterFolder) -> Sifted:
+def sift(
+    encoder: Encoder,
+    inputs: Inputs,
+    cohort: Sequence[Sample],
+    batches: Iterable[Batch],
+    total: int,
+    folder: FilterFolder,
+) -> Sifted:
     """Score a pool, batch by batch, and draw the line.
 
     Args:
         encoder: the champion.
         inputs: examples, and labelled samples if any.
+        cohort: what scores are held against, see `cohort_of`.
         batches: the pool with its vectors.
         total: how many samples it has.
         folder: where the pool is kept.
@@ -136,12 +144,12 @@ def sift(encoder: Encoder, inputs: Inputs, batches: Iterable[Batch], total: int,
         SettingsError: the wish can't be met.
     """
     request = inputs.request
-    probe = probe_of(encoder, inputs.examples.samples, inputs.benign, request.rules[0])
+    probe = probe_of(encoder, inputs.examples.samples, cohort, request.rules[0])
     cut = None
     if request.validation:
         cut = _validated(encoder, inputs, probe)
         assert cut.validated
-        probe = Probe(probe.examples, probe.harmful, probe.benign, Rule(cut.validated.rule))
+        probe = replace(probe, rule=Rule(cut.validated.rule))
     elif request.threshold is not None:
         cut = by_threshold(request.threshold)
     else:
@@ -189,7 +197,7 @@ def facts(inputs: Inputs, sifted: Sifted) -> dict[str, Any]:
     return {
         "score": sifted.probe.rule.name,
         "examples": [sample.id for sample in sifted.probe.examples],
-        "benign": len(inputs.benign),
+        "cohort": {"size": len(sifted.probe.cohort), "benign": len(inputs.benign)},
         "copies": int(sifted.found.copies.sum()),
         "validation": asdict(validated) if validated else None,
     }

@@ -23,7 +23,10 @@ def filter_corpus(
     ] = None,
     precision: Annotated[float | None, typer.Option(help="wanted on the validation, instead of the best F1")] = None,
     recall: Annotated[float | None, typer.Option(help="wanted on the validation, instead of the best F1")] = None,
-    benign: Annotated[str | None, typer.Option(help="harmless examples, whose score is subtracted")] = None,
+    benign: Annotated[
+        str | None,
+        typer.Option(help="harmless examples, which join the draw of the corpus that scores are held against"),
+    ] = None,
     score: Annotated[
         str, typer.Option(help="of influence on several examples: mean, max, top3 (of the 3 largest), auto")
     ] = "auto",
@@ -63,7 +66,11 @@ def _table(out: Path, summary: dict[str, Any]) -> "Table":
         ("dropped", f"{counts['drop']} of {counts['pool']} samples: {out / 'drop.jsonl'}"),
         ("kept", f"{counts['keep']}: {out / 'keep.jsonl'}"),
         ("line", f"score {line['value']:.3f}; {line['why']}"),
-        ("score", f"{summary['score']} of influence with {len(summary['examples'])} harmful examples"),
+        (
+            "score",
+            f"{summary['score']} of influence with {len(summary['examples'])} harmful examples, in deviations of that "
+            f"with {summary['cohort']['size']} others",
+        ),
         *_evidence(summary),
         ("encoder", f"version {encoder['version']}, labels {encoder['label_set']}, decoder {encoder['decoder'][:12]}"),
         ("agreement", agreement_words(tags)),
@@ -82,8 +89,8 @@ def _evidence(summary: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("on labelled samples", ", ".join(figures)))
     if verified := summary["verified"]:
         said = (
-            f"{verified['dropped']} of the dropped score {verified['mean_dropped']:.3f} by exact influence, "
-            f"{verified['kept']} of the kept {verified['mean_kept']:.3f}; the dropped one is higher in "
+            f"{verified['dropped']} of the dropped have an exact influence of {verified['mean_dropped']:.3f}, "
+            f"{verified['kept']} of the kept one of {verified['mean_kept']:.3f}; the dropped one is higher in "
             f"{verified['higher']:.0%} of pairs"
         )
         found.append(("verified", said))
