@@ -12,6 +12,7 @@ from flows.steps import show, step
 from influcoder.attribution.index import Index
 from influcoder.attribution.regions import Scope, Survey, survey, write_survey
 from influcoder.attribution.regions.survey import By
+from influcoder.decoder import load_decoder
 from influcoder.encoder import Encoder
 from influcoder.errors import SampleError, SettingsError
 from influcoder.indexed import embedder_of, opened_index
@@ -20,8 +21,8 @@ from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.samples import Sample, read_corpus
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
-from monitoring.breaker import trust_of
-from monitoring.decoders import fingerprint_of
+from monitoring.caveats import caveats
+from monitoring.decoders import seen_fingerprint
 
 # More queries sharpen no share that is a mean over them.
 MOST_QUERIES = 500
@@ -99,18 +100,17 @@ def facts(
     settings: Settings, store: ObjectStore, registry: Registry, version: EncoderVersion, index: Index, stale: str
 ) -> dict[str, Any]:
     """What stands behind the figures, and what a reader has to know first."""
-    present, made_for = fingerprint_of(store, settings.decoder), version.decoder_fingerprint
-    moved = f"the encoder was distilled for decoder {made_for[:12]}, but {settings.decoder} is {present[:12]}."
-    said = (stale, trust_of(store, registry.model), moved if present != made_for else "")
+    present = seen_fingerprint(store, settings.decoder) or load_decoder(settings.decoder).fingerprint
+    said = caveats(store, registry.model, version, settings.decoder, present)
     return {
         "encoder": version.version,
         "label_set": version.label_set_id,
-        "decoder": made_for,
+        "decoder": version.decoder_fingerprint,
         "agreement": {name: version.tags.get(f"agreement.{name}") for name in ("rho", "lo", "hi")},
         "index": index.manifest.id,
         "corpus": settings.corpus,
         "asked": settings.queries,
-        "warnings": [line for line in said if line],
+        "warnings": [*said, *([stale] if stale else [])],
     }
 
 

@@ -28,4 +28,5 @@ def open_encoder(
         from influcoder.encoder.eight_bit import put_in_eight_bits
 
         put_in_eight_bits(encoder.model, cache_folder() / "eight-bit")
+        encoder.precision = "int8"
     return encoder

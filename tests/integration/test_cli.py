@@ -58,6 +58,7 @@ def test_every_command_has_help_with_an_example(tmp_path):
         "index",
         "indexes",
         "regions",
+        "filter",
     ):
         assert name in listing
         assert "Example" in run(name, "--help", cwd=tmp_path).stdout

@@ -45,7 +45,7 @@ def test_everything_is_deployed_with_its_trigger_and_schedule(deployments):
         found = {item.name: item for item in client.read_deployments()}
         automations = client.request("POST", "/automations/filter", json={}).json()
     work = {"label", "import-scores", "train", "promote", "rollback", "index", "regions", "check", "retrain"}
-    assert set(found) == work | {"alert", "overdue", "sweep", "watch", "backfill"}
+    assert set(found) == work | {"alert", "overdue", "sweep", "watch", "backfill", "filter"}
     assert [schedule.schedule.cron for schedule in found["check"].schedules] == ["0 5 * * *"]
     assert all(item.global_concurrency_limit.limit == 1 for item in found.values())
     expected = [item["trigger"]["expect"] for item in automations if item["name"] != dead_runs.NAME]

@@ -24,7 +24,7 @@ from influcoder.samples import Corpus, Sample
 from influcoder.samples.sample import content_id
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
-from monitoring.breaker import trust_of
+from monitoring.caveats import caveats
 from monitoring.decoders import seen_fingerprint
 
 
@@ -151,21 +151,12 @@ class Answerer:
 
     def _verified(self, output: Sample, found: Ranking, exact: int) -> Ranking:
         chosen = Ranking(found.most[:exact], found.least[:exact]).samples
-        plan = plan_pairs(output, chosen, self._pool, self._settings.labels.seed, self._spec.curved_on)
+        plan = plan_pairs([output], chosen, self._pool, self._settings.labels.seed, self._spec.curved_on)
         return verify(found, label_plan(self._settings, self._decoder, self._spec, plan, self._store).block("report"))
 
     def _warnings(self) -> tuple[str, ...]:
-        trust = trust_of(self._store, self._registry.model)
-        return tuple(line for line in (self._other_decoder(), self._stale, trust) if line)
-
-    def _other_decoder(self) -> str:
-        made_for = self.champion.decoder_fingerprint
-        if self._present == made_for:
-            return ""
-        return (
-            f"encoder version {self.champion.version} was distilled for decoder {made_for[:12]}, "
-            f"but {self._settings.decoder} is {self._present[:12]}: run influcoder check."
-        )
+        said = caveats(self._store, self._registry.model, self.champion, self._settings.decoder, self._present)
+        return (*said, self._stale) if self._stale else said
 
 
 @contextmanager

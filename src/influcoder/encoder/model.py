@@ -41,9 +41,12 @@ class Encoder:
         decoder: the one in use, for an encoder that looks at hidden states.
     Attributes:
         in_closed_form: whether it was solved for, and sees context and target apart.
+        precision: what it computes with, `float32` or `int8`.
     Raises:
         EncoderError: there is no such encoder, or it can't be read.
     """
+
+    precision = "float32"
 
     def __init__(self, uri: str, max_tokens: int, decoder: "Decoder | None" = None) -> None:
         self.uri, self.decoder = uri, decoder

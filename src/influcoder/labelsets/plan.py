@@ -118,11 +118,15 @@ def plan_spot(
     return Plan("spot", (*entries, *curvature), _sources(candidates, queries, real))
 
 
-def plan_pairs(output: Sample, candidates: Sequence[Sample], pool: Corpus, seed: int, reference: int) -> Plan:
-    """One output as a query against chosen candidates; reference samples for a curvature as for spot labels."""
-    others = [sample for sample in candidates if sample.hash != output.hash]
-    entries = [Entry(output, "query", "report"), *(Entry(sample, "candidate", "report") for sample in others)]
-    curvature = _Draw(seed, taken=(output, *others)).some(pool, "train", REFERENCE, reference)
+def plan_pairs(
+    outputs: Sequence[Sample], candidates: Sequence[Sample], pool: Corpus, seed: int, reference: int
+) -> Plan:
+    """Outputs as queries against chosen candidates; reference samples for a curvature as for spot labels."""
+    asked = {output.hash for output in outputs}
+    others = [sample for sample in candidates if sample.hash not in asked]
+    entries = [Entry(output, "query", "report") for output in outputs]
+    entries += [Entry(sample, "candidate", "report") for sample in others]
+    curvature = _Draw(seed, taken=(*outputs, *others)).some(pool, "train", REFERENCE, reference)
     return Plan("spot", (*entries, *curvature), _sources(pool, None))
 
 

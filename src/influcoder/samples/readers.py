@@ -24,6 +24,19 @@ def read_parquet(path: str, name: str = "") -> Iterator[Sample]:
         yield sample_of(record, where)
 
 
+def read_labelled(path: str) -> Iterator[tuple[Sample, bool]]:
+    """Samples of a JSON Lines file whose field `label` says whether each is harmful: true or false, 1 or 0.
+
+    Raises:
+        SampleError: the file can't be read, or a label is missing or says something else.
+    """
+    for record, where in jsonl_records(path):
+        # 1.0 is 1 to Python, and what pandas makes of it where a label is missing elsewhere.
+        if record.get("label") not in (True, False):
+            raise SampleError(f"{where} has no label.", 'Write "label": true for harmful samples, false for others.')
+        yield sample_of(record, where), bool(record["label"])
+
+
 def jsonl_records(path: str, name: str = "") -> Iterator[tuple[Mapping[str, Any], str]]:
     """Objects of a JSON Lines file, plain or gzipped, and where each stands.
 

@@ -24,11 +24,13 @@ class Embedder(_Record):
 
     Args:
         files: digest of the encoder's files.
+        precision: what the encoder computes with, see `Encoder`.
         max_tokens: where a text encoder cuts a text off; None of a closed form, whose files say it.
         decoder: fingerprint of the decoder whose hidden states are an input; None where they are none.
     """
 
     files: str
+    precision: str = "float32"
     max_tokens: int | None = None
     decoder: str | None = None
 

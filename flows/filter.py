@@ -1,0 +1,154 @@
+"""A handful of harmful examples → scores of a corpus → what to keep and what to drop, in a folder."""
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.steps import show, step
+from influcoder.asked import remember
+from influcoder.attribution.curve import Aim
+from influcoder.attribution.filter import batches_of, cohort_of
+from influcoder.attribution.filter_check import exact_scores, to_verify, verified
+from influcoder.attribution.filter_folder import Decision, FilterFolder
+from influcoder.attribution.filtering import AUTO, Inputs, Request, Sifted, facts, notes, read_inputs, sift
+from influcoder.decoder import Decoder
+from influcoder.influence.teacher import TeacherSpec
+from influcoder.labelsets.build import decoder_for, label_plan
+from influcoder.labelsets.plan import plan_pairs
+from influcoder.labelsets.publish import load_manifest
+from influcoder.opened import open_encoder
+from influcoder.provenance import code_commit, now
+from influcoder.registry import CHAMPION, EncoderVersion, Registry
+from influcoder.samples import Corpus, read_corpus
+from influcoder.settings import Settings, load_settings
+from influcoder.store import ObjectStore
+from monitoring.caveats import caveats, last_verdict
+
+
+@flow(name="filter", log_prints=True)
+def filter_corpus(
+    examples: str,
+    out: str,
+    corpus: str | None = None,
+    benign: str | None = None,
+    validation: str | None = None,
+    drop: str | None = None,
+    threshold: float | None = None,
+    precision: float | None = None,
+    recall: float | None = None,
+    score: str = AUTO,
+    verify: int = 0,
+    decoder: str | None = None,
+    private: bool = False,
+) -> dict[str, Any]:
+    """Write keep.jsonl, drop.jsonl, summary.json and scores.png into a new folder; the summary.
+
+    Args:
+        examples: the harmful examples.
+        out: the folder.
+        corpus: what is filtered; from the settings unless given.
+        benign: harmless examples, which join the draw of the corpus that scores are held against.
+        validation: labelled samples that choose the threshold; one of this, `drop` and `threshold` is given.
+        drop: a budget, such as `5%` or `200`.
+        threshold: a score.
+        precision: what the threshold is chosen for on the validation, instead of the best F1.
+        recall: the same.
+        score: `mean`, `max`, `topM`, or `auto`.
+        verify: exact influence of so many of the highest that are dropped, and of as many that are kept.
+        decoder: the decoder in use; from the settings unless given.
+        private: leave the examples out of the log of questions.
+    """
+    settings = load_settings(decoder=decoder, corpus=corpus)
+    inputs = read_inputs(Request(examples, benign, validation, drop, threshold, Aim(precision, recall), score))
+    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    champion = registry.version(CHAMPION)
+    spec = load_manifest(store, champion.label_set_id).identity.teacher.spec
+    with FilterFolder(Path(out)) as folder:
+        pool, model = read_corpus(settings.corpus), decoder_for(settings, spec)
+        sifted = rank(settings, registry, champion, model, inputs, pool, folder)
+        exact = compare(settings, store, model, spec, sifted, pool, folder, verify) if verify else {}
+        doubts = caveats(store, registry.model, champion, settings.decoder, model.fingerprint)
+        said = {
+            **facts(inputs, sifted),
+            "verified": asdict(verified(sifted, exact)) if verify else None,
+            "warnings": [*doubts, *last_verdict(store, champion), *notes(inputs, sifted)],
+            **origin(champion, settings, model, pool, inputs),
+        }
+        names = [sample.id for sample in inputs.examples.samples]
+        summary = folder.write(Decision(sifted.found, sifted.cut, names, exact), said)
+    remember(store, settings.asked, inputs.examples.samples, champion.version, model.fingerprint, private)
+    show_result(out, summary)
+    return summary
+
+
+@step("score the corpus")
+def rank(
+    settings: Settings,
+    registry: Registry,
+    champion: EncoderVersion,
+    decoder: Decoder,
+    inputs: Inputs,
+    pool: Corpus,
+    folder: FilterFolder,
+) -> Sifted:
+    """Score the corpus batch by batch, and draw the line."""
+    with tempfile.TemporaryDirectory() as files:
+        encoder = open_encoder(registry, champion, Path(files), settings, decoder)
+        cohort = cohort_of(pool.samples, inputs.examples.samples, inputs.benign)
+        return sift(encoder, inputs, cohort, batches_of(encoder, pool.samples), len(pool), folder)
+
+
+@step("exact influence")
+def compare(
+    settings: Settings,
+    store: ObjectStore,
+    decoder: Decoder,
+    spec: TeacherSpec,
+    sifted: Sifted,
+    pool: Corpus,
+    folder: FilterFolder,
+    count: int,
+) -> dict[int, float]:
+    """Exact influence of some samples by their row; what is cached is not computed again."""
+    rows = to_verify(sifted, count)
+    chosen = dict(zip(rows, folder.samples(rows), strict=True))
+    plan = plan_pairs(sifted.probe.examples, list(chosen.values()), pool, settings.labels.seed, spec.curved_on)
+    return exact_scores(sifted, chosen, label_plan(settings, decoder, spec, plan, store).block("report"))
+
+
+def origin(
+    champion: EncoderVersion, settings: Settings, decoder: Decoder, pool: Corpus, inputs: Inputs
+) -> dict[str, Any]:
+    """What stands behind the scores: from a list back to the bytes that it came from."""
+    tags = champion.tags
+    return {
+        "encoder": {
+            "version": champion.version,
+            "run": champion.run_id,
+            "sha256": tags.get("encoder.sha256"),
+            "label_set": champion.label_set_id,
+            "teacher": tags.get("teacher.id"),
+            "decoder": champion.decoder_fingerprint,
+            "agreement": {name: value for name, value in tags.items() if name.startswith("agreement.")},
+            "ceiling": tags.get("labels.ceiling"),
+        },
+        "decoder": {"uri": settings.decoder, "fingerprint": decoder.fingerprint},
+        "corpus": {"uri": pool.uri, "digest": pool.digest, "duplicates": pool.duplicates},
+        "digests": inputs.digests,
+        "created": now(),
+        "code": code_commit(),
+    }
+
+
+def show_result(out: str, summary: dict[str, Any]) -> None:
+    """Leave the result on the flow run's page."""
+    counts, line = summary["counts"], summary["threshold"]
+    lines = [
+        f"# {counts['drop']} of {counts['pool']} samples are to be dropped",
+        f"`{out}` on the machine that ran it. Threshold {line['value']:.3f}: {line['why']}.",
+        *(f"Warning: {warning}" for warning in summary["warnings"]),
+    ]
+    show("filter", "\n\n".join(lines), [counts], {})

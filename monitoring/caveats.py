@@ -1,0 +1,48 @@
+"""What a reader of scores has to know before believing them."""
+
+from influcoder.errors import InflucoderError
+from influcoder.registry import EncoderVersion
+from influcoder.store import ObjectStore
+from monitoring.breaker import trust_of
+from monitoring.check import checks
+from monitoring.decision import Verdict
+
+
+def caveats(
+    store: ObjectStore, model: str, champion: EncoderVersion, decoder_uri: str, fingerprint: str
+) -> tuple[str, ...]:
+    """Whether an encoder answers for the decoder in use, and whether its scores may be trusted.
+
+    Args:
+        store: holds the journal.
+        model: the registered model.
+        champion: the encoder that answers.
+        decoder_uri: the decoder in use.
+        fingerprint: of that decoder.
+    Returns:
+        a sentence for each thing that is wrong.
+    """
+    said = [trust_of(store, model)]
+    if fingerprint != champion.decoder_fingerprint:
+        said.insert(
+            0,
+            f"encoder version {champion.version} was distilled for decoder {champion.decoder_fingerprint[:12]}, "
+            f"but {decoder_uri} is {fingerprint[:12]}: run influcoder check.",
+        )
+    return tuple(line for line in said if line)
+
+
+def last_verdict(store: ObjectStore, champion: EncoderVersion) -> tuple[str, ...]:
+    """What the last check of an encoder found, where it did not find it in order; every check is read for that."""
+    try:
+        found = [check for check in checks(store) if check.encoder_version == champion.version]
+    except InflucoderError as error:
+        return (f"nobody knows what the last check of these scores found: {error}",)
+    if not found:
+        return (f"encoder version {champion.version} was never checked since it was trained: run influcoder check.",)
+    last = found[-1]
+    if last.verdict is Verdict.OK:
+        return ()
+    rho = last.figures["rho"]
+    figures = f"agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}]"
+    return (f"the last check, {last.id}, says {last.verdict}: {figures}; {last.judgement.reason}",)
