@@ -5,13 +5,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from prefect import flow
 
 from flows.steps import show, step
 from influcoder.attribution.index import Index
 from influcoder.attribution.regions import Scope, Survey, survey, write_survey
-from influcoder.attribution.regions.survey import By
+from influcoder.attribution.regions.survey import By, drawn
 from influcoder.decoder import load_decoder
 from influcoder.encoder import Encoder
 from influcoder.errors import SampleError, SettingsError
@@ -83,10 +82,7 @@ def asked_of(settings: Settings) -> list[Sample]:
     if not settings.queries:
         raise SettingsError("there is nothing to ask about.", "Give --queries, or set queries in influcoder.toml.")
     samples = read_corpus(settings.queries).samples
-    if len(samples) <= MOST_QUERIES:
-        return list(samples)
-    chosen = np.random.default_rng(settings.labels.seed).choice(len(samples), MOST_QUERIES, replace=False)
-    return [samples[row] for row in sorted(chosen.tolist())]
+    return [samples[row] for row in drawn(len(samples), MOST_QUERIES, settings.labels.seed).tolist()]
 
 
 @step("survey the pool")

@@ -91,8 +91,8 @@ class EncoderSettings(_Section):
             the selection split prefers.
         depths: shares of the decoder's blocks, such as 0.2, behind which mean hidden states are an input of `kernel`
             too; each embedding costs a forward pass to the deepest then.
-        precision: what a text encoder computes with where it is asked; `int8` is half the time on a processor, and needs
-            the extra `onnx`. Checks and gates measure what answers. A closed form has no use for it.
+        precision: what a text encoder computes with where it is asked; `int8` takes half the time on a processor, and
+            needs the extra `onnx`. Checks and gates measure what answers. A closed form has no use for it.
         base: a sentence-transformers directory, `package:NAME` (a package that carries one) or `hf:NAME`.
         max_tokens: how much of a text the encoder sees; what the decoder saw of it, or more.
         batch: samples of one training step, each ranked against all the others.

@@ -110,7 +110,7 @@ def survey(pool: Pool, vectors: Array, groups: Sequence[str], scope: Scope) -> S
     """
     regions = _divided(pool, scope)
     found = totals(vectors, pool.vectors(), regions.of_row, len(regions.names))
-    rows = _drawn(len(pool), scope)
+    rows = drawn(len(pool), scope.points, scope.seed)
     samples = pool.samples(rows.tolist())
     chosen = [samples[row] for row in rows.tolist()]
     points = _points(pool, vectors, groups, regions, rows, chosen, scope) if scope.map and len(rows) >= LEAST else None
@@ -135,10 +135,11 @@ def _divided(pool: Pool, scope: Scope) -> Regions:
     return by_cluster(pool.vectors, len(pool), count, pool.samples, scope.seed)
 
 
-def _drawn(size: int, scope: Scope) -> Array:
-    if size <= scope.points:
+def drawn(size: int, most: int, seed: int) -> Array:
+    """Places of a seeded draw without replacement, in order; all of them where there are no more than wanted."""
+    if size <= most:
         return np.arange(size)
-    return np.sort(np.random.default_rng(scope.seed).choice(size, scope.points, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(size, most, replace=False))
 
 
 def _points(
