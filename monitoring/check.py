@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from influcoder.agreement import Agreement, agreement
 from influcoder.encoder import Encoder
-from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.errors import IntegrityError
 from influcoder.labelsets import Block
 from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore, sha256
@@ -101,10 +101,7 @@ def save_check(store: ObjectStore, check: Check, report_html: bytes, report_json
     kept = check.with_id()
     store.put(f"checks/{kept.id}/report.html", report_html, "text/html")
     store.put(f"checks/{kept.id}/report.json", report_json, "application/json")
-    try:
-        store.create(f"checks/{kept.id}/check.json", kept.model_dump_json(indent=1).encode())
-    except AlreadyExistsError:
-        pass
+    store.keep(f"checks/{kept.id}/check.json", kept.model_dump_json(indent=1).encode())
     return kept
 
 

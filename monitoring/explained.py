@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.errors import IntegrityError
 from influcoder.store import ObjectStore
 from monitoring.causes import Cause
 from monitoring.floor import Figure
@@ -81,11 +81,8 @@ def save_cause(store: ObjectStore, found: Explained, plot: bytes) -> Explained:
     if existing is not None:
         return existing
     store.put(f"checks/{found.check_id}/cause.png", plot, "image/png")
-    try:
-        store.create(_key(found.check_id), found.model_dump_json(indent=1).encode())
-    except AlreadyExistsError:
-        return load_cause(store, found.check_id) or found
-    return found
+    written = store.keep(_key(found.check_id), found.model_dump_json(indent=1).encode())
+    return found if written else load_cause(store, found.check_id) or found
 
 
 def load_cause(store: ObjectStore, check_id: str) -> Explained | None:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from influcoder.decoder import Decoder
-from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.errors import IntegrityError
 from influcoder.labelsets import Block, LabelSet, Plan
 from influcoder.labelsets.build import count_cached, label_plan
 from influcoder.labelsets.plan import REFERENCE, Entry
@@ -87,11 +87,7 @@ def remember(store: ObjectStore, labels: LabelSet, budget: SplitBudget) -> Probe
         labels=[[float(v) if np.isfinite(v) else None for v in row] for row in block.labels],
         created=now(),
     )
-    try:
-        store.create(key, probe.model_dump_json().encode())
-    except AlreadyExistsError:
-        return _read(store, key)
-    return probe
+    return probe if store.keep(key, probe.model_dump_json().encode()) else _read(store, key)
 
 
 def block_of(probe: Probe, labels: LabelSet) -> Block:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.errors import IntegrityError
 from influcoder.store import ObjectStore
 from monitoring.alerts.alert import Alert, Posted
 
@@ -73,11 +73,7 @@ class Outbox:
         for channel in channels:
             self._store.put(_waiting(channel, alert.id), b"")
         posted = Posted(alert=alert, channels=tuple(channels))
-        try:
-            self._store.create(_key(alert.id, _ALERT), posted.model_dump_json(indent=1).encode())
-        except AlreadyExistsError:
-            return False
-        return True
+        return self._store.keep(_key(alert.id, _ALERT), posted.model_dump_json(indent=1).encode())
 
     def has(self, alert: str) -> bool:
         """Whether an alert is in the outbox; one that was killed while it was written is not."""
@@ -110,10 +106,7 @@ class Outbox:
     def settle(self, delivery: Delivery) -> None:
         """Write down how an alert's way to a channel ended; the first record stands."""
         key = _key(delivery.alert, _TO + delivery.channel)
-        try:
-            self._store.create(key, delivery.model_dump_json(indent=1).encode())
-        except AlreadyExistsError:
-            pass
+        self._store.keep(key, delivery.model_dump_json(indent=1).encode())
         self.clear(delivery.alert, delivery.channel)
 
     def clear(self, alert: str, channel: str) -> None:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from influcoder.errors import AlreadyExistsError, ChangedMeanwhileError, IntegrityError
+from influcoder.errors import ChangedMeanwhileError, IntegrityError
 from influcoder.provenance import code_commit, now
 from influcoder.store import ObjectStore, sha256
 
@@ -104,12 +104,9 @@ def append(store: ObjectStore, model: str, event: Event) -> Entry:
         entry = place(event, model, records)
         number = entry.number
         record = seal(entry)
-        try:
-            store.create(_key(model, number), record)
-        except AlreadyExistsError:
-            # A put whose answer got lost is sent again, and then finds itself.
-            if store.get(_key(model, number)) != record:
-                continue
+        # A put whose answer got lost is sent again, and then finds itself.
+        if not store.keep(_key(model, number), record) and store.get(_key(model, number)) != record:
+            continue
         _raise_head(store, model, number, sealed_hash(record))
         return entry
     raise ChangedMeanwhileError("the journal has too many writers at once.", "Run the same step again.")

@@ -1,4 +1,4 @@
-"""The object store. Immutable objects are created once; pointers move by compare-and-swap."""
+"""The object store. Immutable objects are written once; pointers move by compare-and-swap."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, NoCredentialsError
 
-from influcoder.errors import AlreadyExistsError, ChangedMeanwhileError, IntegrityError, StoreError
+from influcoder.errors import ChangedMeanwhileError, IntegrityError, StoreError
 from influcoder.settings import StoreSettings
 
 _ABSENT = ("NoSuchKey", "404", "NotFound")
@@ -61,16 +61,16 @@ class ObjectStore:
         """Write an object that nothing points to yet."""
         self._put(key, data, ContentType=content_type)
 
-    def create(self, key: str, data: bytes) -> None:
-        """Write an object that must not exist.
+    def keep(self, key: str, data: bytes) -> bool:
+        """Write an object once; whether this call wrote it. Where it is there already, its bytes are left alone.
 
-        Raises:
-            AlreadyExistsError: it exists; the stored bytes are left alone.
+        A put whose answer got lost is sent again and finds itself: that reads as written by somebody else.
         """
         try:
             self._put(key, data, IfNoneMatch="*")
-        except ChangedMeanwhileError as error:
-            raise AlreadyExistsError(f"{self.uri(key)} exists already.") from error
+        except ChangedMeanwhileError:
+            return False
+        return True
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """Replace an object only where it is still the version that the caller read; the version that it is then.

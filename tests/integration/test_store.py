@@ -2,7 +2,7 @@
 
 import pytest
 
-from influcoder.errors import AlreadyExistsError, ChangedMeanwhileError, IntegrityError, StoreError
+from influcoder.errors import ChangedMeanwhileError, IntegrityError, StoreError
 from influcoder.settings import StoreSettings, load_settings
 from influcoder.store import ObjectStore
 
@@ -12,10 +12,9 @@ def store(stack, request):
     return ObjectStore(load_settings().store.model_copy(update={"prefix": f"tests/{request.node.name}"}))
 
 
-def test_create_refuses_an_object_that_exists(store):
-    store.create("a", b"first")
-    with pytest.raises(AlreadyExistsError):
-        store.create("a", b"second")
+def test_what_is_kept_once_is_left_alone(store):
+    assert store.keep("a", b"first")
+    assert not store.keep("a", b"second")
     assert store.get("a") == b"first"
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import ValidationError
 from safetensors.numpy import load, save
 
-from influcoder.errors import AlreadyExistsError, ChangedMeanwhileError, IntegrityError
+from influcoder.errors import ChangedMeanwhileError, IntegrityError
 from influcoder.influence.cache import FeatureTable, Gathering
 from influcoder.influence.pairs import PairScores
 from influcoder.labelsets.labelset import LabelSet
@@ -51,11 +51,8 @@ def publish(store: ObjectStore, label_set: LabelSet, docs: Mapping[str, bytes]) 
             libraries=library_versions(),
             created=now(),
         )
-        try:
-            store.create(f"{folder}/manifest.json", manifest.model_dump_json(indent=1).encode())
-        except AlreadyExistsError:
-            # Another run published the same label set meanwhile; its bytes are the ones that count.
-            pass
+        # Where another run published the same label set meanwhile, its bytes are the ones that count.
+        store.keep(f"{folder}/manifest.json", manifest.model_dump_json(indent=1).encode())
     if label_set.identity.kind == "training":
         _move_latest(store, label_set.id)
     return load_manifest(store, label_set.id)
