@@ -15,7 +15,7 @@ from influcoder.provenance import now
 from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore
 from monitoring.check import Check, figures
-from monitoring.slot import Slot
+from monitoring.slot import Slot, sealed
 
 
 class Backfill(BaseModel):
@@ -73,7 +73,7 @@ def save(store: ObjectStore, model: str, version: EncoderVersion, spot: Manifest
         figures=figures(found),
         created=now(),
     )
-    store.keep(_key(model, version.version, spot.id), record.model_dump_json(indent=1).encode())
+    store.keep(_key(model, version.version, spot.id), sealed(record))
     return record
 
 

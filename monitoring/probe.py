@@ -4,13 +4,12 @@ The same pairs under two decoders tell what the decoder did to agreement, with t
 """
 
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from influcoder.decoder import Decoder
 from influcoder.errors import IntegrityError
@@ -21,6 +20,7 @@ from influcoder.provenance import now
 from influcoder.samples import Sample
 from influcoder.settings import Settings, SplitBudget
 from influcoder.store import ObjectStore
+from monitoring.slot import read_sealed, sealed
 
 Labels = list[list[float | None]]
 
@@ -87,7 +87,7 @@ def remember(store: ObjectStore, labels: LabelSet, budget: SplitBudget) -> Probe
         labels=[[float(v) if np.isfinite(v) else None for v in row] for row in block.labels],
         created=now(),
     )
-    return probe if store.keep(key, probe.model_dump_json().encode()) else _read(store, key)
+    return probe if store.keep(key, sealed(probe)) else _read(store, key)
 
 
 def block_of(probe: Probe, labels: LabelSet) -> Block:
@@ -158,7 +158,4 @@ def _key(label_set: str) -> str:
 
 
 def _read(store: ObjectStore, key: str) -> Probe:
-    try:
-        return Probe.model_validate_json(store.get(key))
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise IntegrityError(f"{store.uri(key)} is no probe.", "Delete it; the next check makes it again.") from error
+    return read_sealed(store, key, Probe, store.get(key), "Delete it; the next check makes it again.")
