@@ -113,6 +113,21 @@ class Outbox:
         """Forget that an alert waits for a channel, once that is written down."""
         self._store.delete(_waiting(channel, alert))
 
+    def expire(self, seconds: float) -> int:
+        """Delete alerts that were raised so long ago and that no channel waits for; how many went.
+
+        The alert goes last, so that what a killed run leaves is found by the next one.
+        """
+        waiting = {key.rpartition("/")[2] for key in self._store.keys(_WAITING)}
+        ending = f"/{_ALERT}.json"
+        old = [key for key in self._store.older(_FOLDER, seconds) if key.endswith(ending)]
+        gone = [key for key in old if key.removeprefix(_FOLDER).removesuffix(ending) not in waiting]
+        for key in gone:
+            for delivery in self._store.keys(f"{key.removesuffix(ending)}/{_TO}"):
+                self._store.delete(delivery)
+            self._store.delete(key)
+        return len(gone)
+
     def delivery(self, alert: str, channel: str) -> Delivery | None:
         """How an alert's way to a channel ended, None where it is still on it."""
         data, _ = self._store.read_if_there(_key(alert, _TO + channel))

@@ -149,6 +149,17 @@ class ObjectStore:
                 for entry in page.get("Contents", []):
                     yield entry["Key"].removeprefix(self._prefix)
 
+    def older(self, prefix: str, seconds: float) -> list[str]:
+        """Keys below a prefix whose objects were written so long ago, by the store's own clock alone."""
+        found = []
+        with self._errors(prefix):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix + prefix):
+                said = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+                entries = page.get("Contents", [])
+                found += [e["Key"] for e in entries if (said - e["LastModified"]).total_seconds() >= seconds]
+        return [key.removeprefix(self._prefix) for key in found]
+
     def listing(self, prefix: str) -> list[tuple[str, int, str]]:
         """Key, size in bytes and entity tag of what lies below a prefix, in the keys' order."""
         with self._errors(prefix):
@@ -200,6 +211,8 @@ class ObjectStore:
             return ChangedMeanwhileError(f"{self.uri(what)} was changed by somebody else.", "Read it again.")
         if code == "NoSuchBucket":
             return StoreError(f"bucket {self.bucket!r} does not exist at {self._endpoint}.", "Run: influcoder up")
+        if code == "InvalidRange":
+            return IntegrityError(f"{self.uri(what)} is shorter than it was when it was written.", "Restore it.")
         if code in _ABSENT:
             return IntegrityError(f"{self.uri(what)} is not there.")
         if _clocks_differ(error):
