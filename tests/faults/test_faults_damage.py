@@ -20,8 +20,8 @@ from monitoring.probe import remember
 from monitoring.promotion import waiting
 
 KERNEL = "lexical.safetensors"
-# Pages for people, and what nobody reads back: the label set's own figures say the same.
-PAGES = ("data_docs/", "/report.html", "/report.json", "/cause.png")
+# Pages for people, and what nobody reads back: scores are computed from the features, and stored for other tools.
+PAGES = ("data_docs/", "/report.html", "/report.json", "/cause.png", "/scores.parquet")
 DAMAGE = {
     "cut off": lambda data: data[: len(data) // 2],
     "changed": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :],

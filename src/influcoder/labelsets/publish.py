@@ -17,6 +17,7 @@ from influcoder.labelsets.manifest import SCHEMA, FileRef, Manifest, library_ver
 from influcoder.labelsets.plan import Entry
 from influcoder.provenance import code_commit, now
 from influcoder.samples import Sample
+from influcoder.sealed import seal, unseal_if_sealed
 from influcoder.store import ObjectStore, sha256
 
 SAMPLES, SCORES, FEATURES = "samples.parquet", "scores.parquet", "features"
@@ -84,7 +85,7 @@ def load_manifest(store: ObjectStore, label_set_id: str) -> Manifest:
 
 
 def load_label_set(store: ObjectStore, label_set_id: str) -> LabelSet:
-    """A published label set, every checksum verified.
+    """A published label set, the checksum of all that it is read from verified.
 
     Raises:
         IntegrityError: something is missing, cut off or changed.
@@ -138,7 +139,7 @@ def latest(store: ObjectStore) -> str | None:
 
 def _named(store: ObjectStore, pointer: bytes | None) -> str | None:
     try:
-        return None if pointer is None else str(json.loads(pointer)["id"])
+        return None if pointer is None else str(json.loads(unseal_if_sealed(pointer) or b"")["id"])
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{store.uri(_LATEST)} was damaged.",
@@ -213,7 +214,7 @@ def _move_latest(store: ObjectStore, label_set_id: str) -> None:
         if _named(store, data) == label_set_id:
             return
         try:
-            store.swap(_LATEST, json.dumps({"id": label_set_id, "moved": now()}).encode(), version)
+            store.swap(_LATEST, seal(json.dumps({"id": label_set_id, "moved": now()}).encode()), version)
         except ChangedMeanwhileError:
             continue
         return
