@@ -83,7 +83,12 @@ def draw(settings: Settings, store: ObjectStore, model: str) -> tuple[int, int]:
     ]
     past = {
         number: [
-            recorded_report(r.figures, datetime.fromisoformat(r.labelled), {"encoder": number, "backfill": "yes"})
+            recorded_report(
+                r.figures,
+                datetime.fromisoformat(r.labelled),
+                {"encoder": number, "backfill": "yes"},
+                encoder=number,
+            )
             for r in group
         ]
         for number, group in groupby(backfills(store, model), key=lambda record: record.encoder_version)

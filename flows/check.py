@@ -191,7 +191,7 @@ def report(
             print(error)
     moved = "**The decoder is not the one that the encoder was distilled for.**" if kept.decoder_moved else ""
     bought = "" if kept.spent is None else f"Spot labels: {kept.spent}."
-    summary = f"# {kept.verdict}\n\n{headline(version, kept)}.\n\n{bought}\n\n{moved}"
+    summary = f"# Encoder {kept.encoder_version}: {kept.verdict}\n\n{headline(version, kept)}.\n\n{bought}\n\n{moved}"
     rows = kept.bounds.rows(f"encoder version {version.version}", kept.figures["rho"]) if kept.bounds else []
     show("check", summary, rows, links)
     print(headline(version, kept))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from math import log10
+from math import isfinite, log10
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -146,7 +146,9 @@ def facts(check: Check, alpha: float) -> dict[str, float]:
     # Without a fall the e-value goes towards 0, and a chart of its logarithm would show that alone.
     evidence = {} if e_value is None else {"evidence": max(0.0, log10(e_value)) if e_value > 0 else 0.0}
     ledger = {} if spent is None else {"labelled": spent.labelled, "cached": spent.cached, "seconds": spent.seconds}
-    return {**evidence, "evidence_needed": -log10(alpha), **ledger}
+    rho = check.figures["rho"]["value"]
+    decided = {str(check.verdict): rho} if isfinite(rho) else {}
+    return {**evidence, "evidence_needed": -log10(alpha), **ledger, **decided}
 
 
 def expire_reports(store: ObjectStore, known: Sequence[Check], keep_days: int) -> int:

@@ -67,7 +67,7 @@ def rebuild(
             workspace.add_run(project.id, snapshot)
         if past:
             project = workspace.create_project(PAST, "Past encoders on spot labels that are newer than they are.")
-            lines = [_series(f"version {version}", "rho", {"encoder": version}) for version in past]
+            lines = [_series(f"version {version}", "rho", version) for version in past]
             project.dashboard.add_panel(line_plot_panel("Agreement of past encoders", lines, "Mean per-query ρ"))
             for snapshot in (snapshot for group in past.values() for snapshot in group):
                 workspace.add_run(project.id, snapshot)
@@ -87,7 +87,6 @@ def panels() -> list[DashboardPanelPlot]:
                 _series("floor", "floor"),
                 _series("lift over the floor", "lift"),
                 _series("ceiling of the labels", "ceiling"),
-                _series("samples labelled", "labelled"),
             ],
         ),
         line_plot_panel(
@@ -103,7 +102,7 @@ def panels() -> list[DashboardPanelPlot]:
         ),
         bar_plot_panel(
             "Decisions",
-            [_series(str(verdict), "rho", {"verdict": str(verdict)}) for verdict in Verdict],
+            [_series(str(verdict), str(verdict)) for verdict in Verdict],
             "ρ of each check, in the colour of its verdict",
             size="half",
             stacked=True,
@@ -173,6 +172,7 @@ def _thin_out(workspace: RemoteWorkspace, project: str, keep: int) -> None:
         workspace._request(f"/api/projects/{project}/{item['id']}", "DELETE")
 
 
-def _series(legend: str, figure: str, metadata: Mapping[str, str] | None = None) -> PanelMetric:
-    labels, kept = {"figure": figure}, dict(metadata or {})
-    return PanelMetric(legend=legend, metric="RankAgreement", metric_labels=labels, metadata=kept)
+def _series(legend: str, figure: str, encoder: str = "") -> PanelMetric:
+    """A line of a panel. The server knows series of one panel by these labels, and not by what a report is about."""
+    labels = {"figure": figure, **({"encoder": encoder} if encoder else {})}
+    return PanelMetric(legend=legend, metric="RankAgreement", metric_labels=labels)

@@ -14,6 +14,7 @@ from evidently.core.metric_types import SingleValue, SingleValueCalculation, Sin
 
 from influcoder.agreement import Agreement, agreement, paired_difference
 from influcoder.bootstrap import Interval
+from monitoring.decision import Verdict
 from monitoring.pairs import matrices
 
 # A table with this column holds figures that were computed before, one a row, instead of pairs.
@@ -40,6 +41,8 @@ FACTS = {
     "labelled": "Spot samples that were labelled",
     "cached": "Spot samples whose labels were there already",
     "seconds": "Seconds of labelling",
+    # One of them a check: a panel tells series apart by their figure alone.
+    **{str(verdict): f"ρ of a check that says {verdict}" for verdict in Verdict},
 }
 
 
@@ -48,9 +51,11 @@ class RankAgreement(SingleValueMetric):
 
     Args:
         figure: a key of `FIGURES`, `BOUNDS` or `FACTS`, such as `rho`.
+        encoder: the version, where one panel shows several.
     """
 
     figure: str = "rho"
+    encoder: str = ""
 
 
 class RankAgreementCalculation(SingleValueCalculation[RankAgreement]):

@@ -68,6 +68,7 @@ def recorded_report(
     metadata: dict[str, str],
     bounds: Bounds | None = None,
     facts: Mapping[str, float] | None = None,
+    encoder: str = "",
 ) -> Snapshot:
     """A report of figures that were computed before, as of then.
 
@@ -77,6 +78,7 @@ def recorded_report(
         metadata: what the report is about.
         bounds: floor, ceiling and lift; None where they were not measured.
         facts: of the decision and of what was spent; None where there was none.
+        encoder: the version, for a panel that shows several.
     """
     rho, values = figures["rho"], {name: figure["value"] for name, figure in figures.items()}
     values |= {"rho_lo": rho["lo"], "rho_hi": rho["hi"], **(facts or {})}
@@ -86,5 +88,6 @@ def recorded_report(
         values |= {"ceiling": bounds.ceiling["value"]} if bounds.ceiling else {}
     kept = [name for name in (*FIGURES, *BOUNDS, *FACTS) if name in values and np.isfinite(values[name])]
     frame = pd.DataFrame({RECORDED: kept, "value": [values[name] for name in kept]})
-    report = Report([RankAgreement(figure=name, tests=[]) for name in kept], metadata=dict(metadata))
+    metrics: list[Any] = [RankAgreement(figure=name, encoder=encoder, tests=[]) for name in kept]
+    report = Report(metrics, metadata=dict(metadata))
     return report.run(Dataset.from_pandas(frame), None, timestamp=created)

@@ -46,14 +46,16 @@ def project(stack, monkeypatch):
         workspace.delete_project(found.id)
 
 
-def shown(workspace, project, figure, metadata=None):
-    """What a panel's line shows of a figure, oldest first."""
-    series = {"tags": [], "metadata": metadata or {}, "metric": "evidently:metric_v2:RankAgreement"}
-    body = {"series_filter": [{**series, "metric_labels": {"figure": figure}}]}
+def shown(workspace, project, title):
+    """What a panel of the project shows, as the page asks for it: values of each line, oldest first."""
+    panel = next(panel for panel in project.dashboard.model().panels if panel.title == title)
+    wanted = [value.dict(include={"tags", "metadata", "metric", "metric_labels"}) for value in panel.values]
     path = f"/api/v2/snapshots/{project.id}/data_series_batch"
-    found = workspace._request(path, "POST", body=body).json()
+    found = workspace._request(path, "POST", body={"series_filter": wanted}).json()
     order = sorted(range(len(found["sources"])), key=lambda place: found["sources"][place]["timestamp"])
-    return [found["series"][0]["values"][place] for place in order]
+    lines = {panel.values[line["filter_index"]].legend: line["values"] for line in found["series"]}
+    padded = {name: values + [None] * (len(order) - len(values)) for name, values in lines.items()}
+    return {name: [values[place] for place in order] for name, values in padded.items()}
 
 
 def sent(stack, keep, days):
@@ -69,11 +71,32 @@ def test_the_newest_reports_stay_and_show_agreement_decisions_and_spend(stack, p
     sent(stack, 3, [1, 0, 2, 4, 3])
     workspace, found = project()
     assert [panel.title for panel in found.dashboard.model().panels] == [p.title for p in dashboard.panels()]
-    assert shown(workspace, found, "labelled") == [42, 43, 44]
-    assert shown(workspace, found, "evidence") == pytest.approx([1, 2, 3])
-    assert shown(workspace, found, "evidence_needed") == pytest.approx([2, 2, 2])
-    assert shown(workspace, found, "rho", {"verdict": "drift"}) == pytest.approx([0.35])
-    assert shown(workspace, found, "rho") == pytest.approx([0.4, 0.35, 0.3])
+    spend = {"samples labelled": [42, 43, 44], "samples from the cache": [10, 10, 10]}
+    assert shown(workspace, found, "Label spend") == spend
+    evidence = {"evidence since promotion": [1, 2, 3], "needed for drift": [2, 2, 2]}
+    assert shown(workspace, found, "Evidence of a fall") == evidence
+    decisions = {"warn": [0.4, None, None], "drift": [None, 0.35, None], "ok": [None, None, 0.3]}
+    assert shown(workspace, found, "Decisions") == decisions
+    assert shown(workspace, found, "Agreement with exact influence")["mean per-query ρ"] == [0.4, 0.35, 0.3]
+
+
+def test_past_encoders_have_a_line_each(stack, project, monkeypatch):
+    monkeypatch.setattr(dashboard, "PAST", "dashboard test, past")
+    when = [START + timedelta(days=day) for day in (0, 1)]
+    past = {
+        name: [recorded_report({"rho": {"value": rho, "lo": 0.1, "hi": 0.9}}, at, {}, encoder=name) for at in when]
+        for name, rho in (("1", 0.2), ("2", 0.4))
+    }
+    url = stack.urls()["evidently"]
+    assert dashboard.rebuild(url, [], past, keep=3) == (0, 4)
+    workspace, _ = project()
+    [found] = workspace.search_project("dashboard test, past")
+    lines = shown(workspace, found, "Agreement of past encoders")
+    workspace.delete_project(found.id)
+    assert {name: {v for v in values if v is not None} for name, values in lines.items()} == {
+        "version 1": {0.2},
+        "version 2": {0.4},
+    }
 
 
 def test_a_dashboard_of_an_earlier_version_or_of_a_killed_run_is_mended(stack, project):
@@ -84,7 +107,7 @@ def test_a_dashboard_of_an_earlier_version_or_of_a_killed_run_is_mended(stack, p
     sent(stack, 3, [1])
     workspace, found = project()
     assert [panel.title for panel in found.dashboard.model().panels] == [p.title for p in dashboard.panels()]
-    assert len(shown(workspace, found, "rho")) == 2, "reports that are there stay"
+    assert len(shown(workspace, found, "Seconds of labelling")["seconds"]) == 2, "reports that are there stay"
 
 
 def test_pages_of_old_checks_go_and_their_records_stay(stack):

@@ -60,7 +60,7 @@ def describe(
     teacher = manifest.identity.teacher
     sources = ", ".join(source.uri for source in manifest.identity.sources)
     train = f"{manifest.count('train', 'query')} queries × {manifest.count('train', 'candidate')} candidates"
-    # MLflow sets a table's columns so close that they touch.
+    # MLflow sets a table's columns, and what comes after it, so close that they touch.
     rows = "\n".join(
         f"| {_NAMES[name]} &emsp; | {figure.value:.3f} [{figure.lo:.3f}, {figure.hi:.3f}] &emsp; "
         f"| {untrained.figures()[name].value:.3f} |"
@@ -73,6 +73,7 @@ def describe(
         f"### Agreement\n\n{place}",
         f"On the report split, {found.rho.queries} queries × {found.candidates} candidates that nothing was chosen by:",
         f"| figure &emsp; | this encoder [95 %] &emsp; | untrained |\n| --- | --- | --- |\n{rows}",
+        "&nbsp;",
         *(f"![{words}]({address})" for words, address in plots.items()),
         *([_still(manifest, before)] if before else []),
         f"### What the labels are worth\n\n{manifest.worth}",
