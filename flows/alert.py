@@ -39,13 +39,15 @@ def notify(settings: Settings, store: ObjectStore, alert: Alert) -> None:
 
 @flow(name="alert", log_prints=True)
 def alert() -> int:
-    """Deliver what waits in the outbox; how many messages arrived.
+    """Deliver what waits in the outbox, and delete what is old; how many messages arrived.
 
     Raises:
         AlertError: alerts were given up, which must not pass unseen.
     """
     settings = load_settings()
-    done = deliver(settings.alerts, ObjectStore(settings.store))
+    store = ObjectStore(settings.store)
+    done = deliver(settings.alerts, store)
+    Outbox(store).expire(settings.alerts.keep_days * 24 * 3600)
     if done.given_up:
         names = ", ".join(f"{len(ids)} on {channel}" for channel, ids in done.given_up.items())
         raise AlertError(f"alerts were given up: {names}.", "Run: influcoder alerts list, influcoder alerts test")

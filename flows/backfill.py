@@ -17,8 +17,9 @@ from influcoder.registry import EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 from monitoring.backfill import backfills, missing, save
-from monitoring.check import checks, measure
-from monitoring.report import rebuild, recorded_report
+from monitoring.check import checks, facts, measure
+from monitoring.dashboard import rebuild
+from monitoring.report import recorded_report
 
 
 @flow(name="backfill", log_prints=True)
@@ -76,16 +77,22 @@ def draw(settings: Settings, store: ObjectStore, model: str) -> tuple[int, int]:
             datetime.fromisoformat(check.created),
             {"encoder": check.encoder_version, "decoder": check.decoder[:16], "verdict": str(check.verdict)},
             check.bounds,
+            facts(check, settings.drift.alpha),
         )
         for check in checks(store)
     ]
     past = {
         number: [
-            recorded_report(r.figures, datetime.fromisoformat(r.labelled), {"encoder": number, "backfill": "yes"})
+            recorded_report(
+                r.figures,
+                datetime.fromisoformat(r.labelled),
+                {"encoder": number, "backfill": "yes"},
+                encoder=number,
+            )
             for r in group
         ]
         for number, group in groupby(backfills(store, model), key=lambda record: record.encoder_version)
     }
-    counts = rebuild(settings.evidently_url, known, past)
+    counts = rebuild(settings.evidently_url, known, past, settings.reports.keep)
     print(f"the chart shows {counts[0]} checks, and {counts[1]} measurements of past encoders")
     return counts

@@ -27,15 +27,26 @@ from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 from monitoring.alerts.compose import drift
 from monitoring.buying import Ledger
-from monitoring.check import Check, checks, event_payload, figures, headline, report_link, save_check
+from monitoring.check import (
+    Check,
+    checks,
+    event_payload,
+    expire_reports,
+    facts,
+    figures,
+    headline,
+    report_link,
+    save_check,
+)
 from monitoring.course import Look
+from monitoring.dashboard import send
 from monitoring.decision import Verdict
 from monitoring.draws import OpenDraw
 from monitoring.examination import Examination
 from monitoring.floor import UNTRAINED, bounds_of, measure_floor
 from monitoring.history import Draw, looks_before
 from monitoring.pairs import pairs_frame
-from monitoring.report import RenderedReport, agreement_report, send
+from monitoring.report import RenderedReport, agreement_report
 from monitoring.spot import buy_labels
 
 DRIFT_EVENT = "influcoder.drift"
@@ -57,7 +68,9 @@ def check(
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     version = registry.version(encoder)
     expire(store, settings.asked)
-    known = (settings, store, registry, version, checks(store))
+    earlier = checks(store)
+    expire_reports(store, earlier, settings.reports.keep_days)
+    known = (settings, store, registry, version, earlier)
     kept = examine(*known, spot) if spot else on_a_draw(*known)
     if kept.verdict is Verdict.DRIFT:
         notify(settings, store, drift(kept, links_of(store, version, kept)))
@@ -161,7 +174,8 @@ def compare(
     pairs = pairs_frame(*measured.hashes, measured.scores, measured.block.labels, floor.scores[floor.name])
     least = examination.promoted.mean - settings.drift.margin
     about = {"encoder": version.version, "decoder": record.decoder[:16], "verdict": str(record.verdict)}
-    return record, agreement_report(pairs, examination.evidence.frame(), bounds, least, about)
+    known = facts(record, settings.drift.alpha)
+    return record, agreement_report(pairs, examination.evidence.frame(), bounds, least, known, about)
 
 
 def report(
@@ -171,13 +185,13 @@ def report(
     links = links_of(store, version, kept)
     if settings.evidently_url:
         try:
-            links["Evidently dashboard"] = send(settings.evidently_url, rendered)
+            links["Evidently dashboard"] = send(settings.evidently_url, rendered.snapshot, settings.reports.keep)
         except ServiceError as error:
             links["Evidently UI is away"] = settings.evidently_url
             print(error)
     moved = "**The decoder is not the one that the encoder was distilled for.**" if kept.decoder_moved else ""
     bought = "" if kept.spent is None else f"Spot labels: {kept.spent}."
-    summary = f"# {kept.verdict}\n\n{headline(version, kept)}.\n\n{bought}\n\n{moved}"
+    summary = f"# Encoder {kept.encoder_version}: {kept.verdict}\n\n{headline(version, kept)}.\n\n{bought}\n\n{moved}"
     rows = kept.bounds.rows(f"encoder version {version.version}", kept.figures["rho"]) if kept.bounds else []
     show("check", summary, rows, links)
     print(headline(version, kept))

@@ -92,8 +92,12 @@ def register(
     both = {"encoder": figures(found), "untrained": figures(untrained)}
     registry.log_evidence(Evidence(both, found.per_query, pairs))
     registry.log_metrics({f"report.{name}": interval.value for name, interval in found.figures().items()})
-    registry.log_figure(training_figure(distilled), "training.png")
-    registry.log_figure(agreement_figure({"this encoder": found, **floor.found}), "agreement.png")
+    plots = {
+        "agreement, a dot a query": registry.log_figure(
+            agreement_figure({"this encoder": found, **floor.found}), "agreement.png"
+        ),
+        "what was tried": registry.log_figure(training_figure(distilled), "training.png"),
+    }
     before = before_that(store, labels, distilled.encoder)
     if before:
         registry.log_metrics({f"before.{name}": interval.value for name, interval in before.figures().items()})
@@ -101,8 +105,8 @@ def register(
     with tempfile.TemporaryDirectory() as folder:
         saved = distilled.encoder.save(Path(folder, "encoder"))
         tags = {**tags_of(manifest, found, untrained, before), **bounds.tags()}
-        card = describe(manifest, distilled, found, untrained, before)
-        return registry.register(saved, distilled.encoder.dimensions, tags, f"{card}\n\n{bounds.paragraph}")
+        card = describe(manifest, distilled, found, untrained, bounds.paragraph, plots, before)
+        return registry.register(saved, distilled.encoder.dimensions, tags, card)
 
 
 def before_that(store: ObjectStore, labels: LabelSet, encoder: Encoder) -> Agreement | None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict
 
 from influcoder.agreement import Agreement
-from influcoder.errors import AlreadyExistsError
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.labelsets import Manifest
 from influcoder.labelsets.publish import load_manifest
@@ -16,7 +15,7 @@ from influcoder.provenance import now
 from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore
 from monitoring.check import Check, figures
-from monitoring.slot import Slot
+from monitoring.slot import Slot, sealed
 
 
 class Backfill(BaseModel):
@@ -74,10 +73,7 @@ def save(store: ObjectStore, model: str, version: EncoderVersion, spot: Manifest
         figures=figures(found),
         created=now(),
     )
-    try:
-        store.create(_key(model, version.version, spot.id), record.model_dump_json(indent=1).encode())
-    except AlreadyExistsError:
-        pass
+    store.keep(_key(model, version.version, spot.id), sealed(record))
     return record
 
 

@@ -1,14 +1,17 @@
 """The agreement check: a champion against fresh exact influence, and the record that is kept of it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from math import isfinite, log10
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from influcoder.agreement import Agreement, agreement
 from influcoder.encoder import Encoder
-from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.errors import IntegrityError
 from influcoder.labelsets import Block
 from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore, sha256
@@ -16,6 +19,7 @@ from monitoring.buying import Ledger
 from monitoring.decision import Judgement, Verdict
 from monitoring.floor import Bounds
 
+_PAGES = ("/report.html", "/report.json")
 _MEND = "Restore it from a copy of the bucket, or delete it: then this check never was."
 
 
@@ -99,12 +103,9 @@ def figures(found: Agreement) -> dict[str, dict[str, float]]:
 def save_check(store: ObjectStore, check: Check, report_html: bytes, report_json: bytes) -> Check:
     """Keep a check and its report; the record is written last and once."""
     kept = check.with_id()
-    store.put(f"checks/{kept.id}/report.html", report_html, "text/html")
-    store.put(f"checks/{kept.id}/report.json", report_json, "application/json")
-    try:
-        store.create(f"checks/{kept.id}/check.json", kept.model_dump_json(indent=1).encode())
-    except AlreadyExistsError:
-        pass
+    store.put(f"checks/{kept.id}{_PAGES[0]}", report_html, "text/html")
+    store.put(f"checks/{kept.id}{_PAGES[1]}", report_json, "application/json")
+    store.keep(f"checks/{kept.id}/check.json", kept.model_dump_json(indent=1).encode())
     return kept
 
 
@@ -134,9 +135,41 @@ def checks(store: ObjectStore) -> list[Check]:
     return sorted((load_check(store, check_id) for check_id in check_ids(store)), key=lambda check: check.created)
 
 
+def facts(check: Check, alpha: float) -> dict[str, float]:
+    """Numbers of the decision and of what was spent, for charts, by names in `monitoring.metrics.FACTS`.
+
+    Args:
+        check: the record.
+        alpha: `drift.alpha`.
+    """
+    e_value, spent = check.judgement.e_value, check.spent
+    # Without a fall the e-value goes towards 0, and a chart of its logarithm would show that alone.
+    evidence = {} if e_value is None else {"evidence": max(0.0, log10(e_value)) if e_value > 0 else 0.0}
+    ledger = {} if spent is None else {"labelled": spent.labelled, "cached": spent.cached, "seconds": spent.seconds}
+    rho = check.figures["rho"]["value"]
+    decided = {str(check.verdict): rho} if isfinite(rho) else {}
+    return {**evidence, "evidence_needed": -log10(alpha), **ledger, **decided}
+
+
+def expire_reports(store: ObjectStore, known: Sequence[Check], keep_days: int) -> int:
+    """Delete the pages of checks that are older, 4 MB each; their records stay. How many objects went.
+
+    Args:
+        store: holds the checks.
+        known: checks, of which the old ones lose their pages.
+        keep_days: days that pages are kept.
+    """
+    limit = datetime.now(UTC) - timedelta(days=keep_days)
+    old = {check.id for check in known if datetime.fromisoformat(check.created) < limit}
+    gone = [key for key in store.keys("checks/") if key.split("/")[1] in old and key.endswith(_PAGES)] if old else []
+    for key in gone:
+        store.delete(key)
+    return len(gone)
+
+
 def report_link(store: ObjectStore, check: Check) -> str:
     """A signed URL of a check's report."""
-    return store.link(f"checks/{check.id}/report.html")
+    return store.link(f"checks/{check.id}{_PAGES[0]}")
 
 
 def event_payload(check: Check) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 
-from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.errors import IntegrityError
 from influcoder.provenance import now
 from influcoder.settings import Settings
 from influcoder.store import ObjectStore, sha256
@@ -30,11 +30,8 @@ class OpenDraw:
         begun = self._begun()
         if begun is not None:
             return begun
-        try:
-            self._store.create(self._key, json.dumps({"seed": fresh, "opened": now()}).encode())
-        except AlreadyExistsError:
-            return self.seed(fresh)
-        return fresh
+        written = self._store.keep(self._key, json.dumps({"seed": fresh, "opened": now()}).encode())
+        return fresh if written else self.seed(fresh)
 
     def close(self, seed: int) -> None:
         """The draw is recorded; the next check makes one of its own."""

@@ -1,12 +1,12 @@
 """The record of why agreement fell, kept beside its check."""
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from influcoder.errors import AlreadyExistsError, IntegrityError
 from influcoder.store import ObjectStore
 from monitoring.causes import Cause
 from monitoring.floor import Figure
 from monitoring.groups import GroupChange
+from monitoring.slot import read_sealed, sealed
 
 SHOWN = 12
 _PLURAL = {"query": "queries", "candidate": "candidates"}
@@ -81,11 +81,8 @@ def save_cause(store: ObjectStore, found: Explained, plot: bytes) -> Explained:
     if existing is not None:
         return existing
     store.put(f"checks/{found.check_id}/cause.png", plot, "image/png")
-    try:
-        store.create(_key(found.check_id), found.model_dump_json(indent=1).encode())
-    except AlreadyExistsError:
-        return load_cause(store, found.check_id) or found
-    return found
+    written = store.keep(_key(found.check_id), sealed(found))
+    return found if written else load_cause(store, found.check_id) or found
 
 
 def load_cause(store: ObjectStore, check_id: str) -> Explained | None:
@@ -93,12 +90,7 @@ def load_cause(store: ObjectStore, check_id: str) -> Explained | None:
     data, _ = store.read_if_there(_key(check_id))
     if data is None:
         return None
-    try:
-        return Explained.model_validate_json(data)
-    except ValidationError as error:
-        raise IntegrityError(
-            f"{store.uri(_key(check_id))} is no cause.", f"Delete it, then run: influcoder cause {check_id}"
-        ) from error
+    return read_sealed(store, _key(check_id), Explained, data, f"Delete it, then run: influcoder cause {check_id}")
 
 
 def plot_link(store: ObjectStore, check_id: str) -> str:

@@ -41,7 +41,7 @@ class Lease:
             BusyError: somebody else holds it.
         """
         data, version = self._store.read_if_there(self._key)
-        holder = json.loads(data).get("owner") if data else None
+        holder = _holder(data)
         if holder and self._store.age(self._key) < self._seconds:
             raise BusyError(f"{holder} is at it.")
         if holder:
@@ -92,6 +92,14 @@ class Lease:
 
     def _bytes(self) -> bytes:
         return json.dumps({**self._record, "beats": self._beats}).encode()
+
+
+def _holder(data: bytes | None) -> str | None:
+    """Who holds a lease; None where nobody does. One that can't be read runs out as that of a dead holder does."""
+    try:
+        return None if data is None else json.loads(data).get("owner")
+    except (ValueError, AttributeError):
+        return "somebody whose lease can't be read"
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Rank agreement as Evidently metrics, over a table of pairs: `query`, `candidate`, `score`, `label`.
 
-The tables of a check also hold `floor`, what the floor scores, and `ceiling`, one number, where it is known.
+The tables of a check also hold `floor`, what the floor scores, and a column of one number for each of `FACTS` that is
+known.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from evidently.core.metric_types import SingleValue, SingleValueCalculation, Sin
 
 from influcoder.agreement import Agreement, agreement, paired_difference
 from influcoder.bootstrap import Interval
+from monitoring.decision import Verdict
 from monitoring.pairs import matrices
 
 # A table with this column holds figures that were computed before, one a row, instead of pairs.
@@ -28,10 +30,19 @@ FIGURES: dict[str, tuple[str, Callable[[Agreement], float]]] = {
 }
 BOUNDS: dict[str, tuple[str, Callable[[pd.DataFrame], float]]] = {
     "floor": ("Floor: ρ of the best ranking that learns nothing", lambda frame: _floor(frame).rho.value),
-    "ceiling": ("Ceiling: ρ of the teacher with itself", lambda frame: float(frame["ceiling"].iloc[0])),
     "lift": ("Lift of ρ over the floor, paired", lambda frame: _lift(frame).value),
     "lift_lo": ("Lift: lower end of the 95 % interval", lambda frame: _lift(frame).lo),
     "lift_hi": ("Lift: upper end of the 95 % interval", lambda frame: _lift(frame).hi),
+}
+FACTS = {
+    "ceiling": "Ceiling: ρ of the teacher with itself",
+    "evidence": "Evidence of a fall: power of ten of the e-value",
+    "evidence_needed": "Evidence that a drift needs",
+    "labelled": "Spot samples that were labelled",
+    "cached": "Spot samples whose labels were there already",
+    "seconds": "Seconds of labelling",
+    # One of them a check: a panel tells series apart by their figure alone.
+    **{str(verdict): f"ρ of a check that says {verdict}" for verdict in Verdict},
 }
 
 
@@ -39,10 +50,12 @@ class RankAgreement(SingleValueMetric):
     """A figure of rank agreement between scores and exact influence.
 
     Args:
-        figure: a key of `FIGURES` or of `BOUNDS`, such as `rho`.
+        figure: a key of `FIGURES`, `BOUNDS` or `FACTS`, such as `rho`.
+        encoder: the version, where one panel shows several.
     """
 
     figure: str = "rho"
+    encoder: str = ""
 
 
 class RankAgreementCalculation(SingleValueCalculation[RankAgreement]):
@@ -50,21 +63,24 @@ class RankAgreementCalculation(SingleValueCalculation[RankAgreement]):
 
     def display_name(self) -> str:
         """The figure's name in words."""
-        return (FIGURES | BOUNDS)[self.metric.figure][0]
+        name = self.metric.figure
+        return FACTS[name] if name in FACTS else (FIGURES | BOUNDS)[name][0]
 
     def calculate(
         self, context: Any, current_data: Dataset, reference_data: Dataset | None
     ) -> tuple[SingleValue, SingleValue | None]:
         """The figure on the current pairs, and on the reference pairs where there are any."""
         current = self.result(self._value(current_data))
-        # Floor and ceiling are those of the current pairs alone.
-        alone = reference_data is None or self.metric.figure in BOUNDS
+        # Floor, ceiling and facts are those of the current pairs alone.
+        alone = reference_data is None or self.metric.figure not in FIGURES
         return current, None if alone else self.result(self._value(reference_data))
 
     def _value(self, data: Dataset) -> float:
         frame = data.as_dataframe()
         if RECORDED in frame:
             return float(frame.set_index(RECORDED)["value"][self.metric.figure])
+        if self.metric.figure in FACTS:
+            return float(frame[self.metric.figure].iloc[0])
         if self.metric.figure in BOUNDS:
             return float(BOUNDS[self.metric.figure][1](frame))
         return float(FIGURES[self.metric.figure][1](_ruler(_Table(frame), "score")))

@@ -4,16 +4,15 @@ The same pairs under two decoders tell what the decoder did to agreement, with t
 """
 
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from influcoder.decoder import Decoder
-from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.errors import IntegrityError
 from influcoder.labelsets import Block, LabelSet, Plan
 from influcoder.labelsets.build import count_cached, label_plan
 from influcoder.labelsets.plan import REFERENCE, Entry
@@ -21,6 +20,7 @@ from influcoder.provenance import now
 from influcoder.samples import Sample
 from influcoder.settings import Settings, SplitBudget
 from influcoder.store import ObjectStore
+from monitoring.slot import read_sealed, sealed
 
 Labels = list[list[float | None]]
 
@@ -87,11 +87,7 @@ def remember(store: ObjectStore, labels: LabelSet, budget: SplitBudget) -> Probe
         labels=[[float(v) if np.isfinite(v) else None for v in row] for row in block.labels],
         created=now(),
     )
-    try:
-        store.create(key, probe.model_dump_json().encode())
-    except AlreadyExistsError:
-        return _read(store, key)
-    return probe
+    return probe if store.keep(key, sealed(probe)) else _read(store, key)
 
 
 def block_of(probe: Probe, labels: LabelSet) -> Block:
@@ -162,7 +158,4 @@ def _key(label_set: str) -> str:
 
 
 def _read(store: ObjectStore, key: str) -> Probe:
-    try:
-        return Probe.model_validate_json(store.get(key))
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise IntegrityError(f"{store.uri(key)} is no probe.", "Delete it; the next check makes it again.") from error
+    return read_sealed(store, key, Probe, store.get(key), "Delete it; the next check makes it again.")

@@ -5,9 +5,30 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from influcoder.errors import IntegrityError
+from influcoder.sealed import seal, unseal_if_sealed
 from influcoder.store import ObjectStore
 
 R = TypeVar("R", bound=BaseModel)
+
+
+def sealed(record: BaseModel) -> bytes:
+    """The bytes of a record, with their SHA-256 before them."""
+    return seal(record.model_dump_json(indent=1).encode())
+
+
+def read_sealed(store: ObjectStore, key: str, kind: type[R], data: bytes, remedy: str = "Restore it.") -> R:
+    """The record that was sealed, or that an earlier version wrote without a seal.
+
+    Raises:
+        IntegrityError: it is none, or was changed since.
+    """
+    content = unseal_if_sealed(data)
+    if content is None:
+        raise IntegrityError(f"{store.uri(key)} was changed after it was written.", remedy)
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise IntegrityError(f"{store.uri(key)} is no {kind.__name__} record.", remedy) from error
 
 
 class Slot(Generic[R]):
@@ -24,10 +45,7 @@ class Slot(Generic[R]):
     def __init__(self, store: ObjectStore, key: str, kind: type[R]) -> None:
         self._store, self.key = store, key
         data, self._version = store.read_if_there(key)
-        try:
-            self.value = kind.model_validate_json(data) if data else None
-        except ValidationError as error:
-            raise IntegrityError(f"{store.uri(key)} is no {kind.__name__} record.", "Restore it.") from error
+        self.value = None if data is None else read_sealed(store, key, kind, data)
 
     def write(self, value: R) -> R:
         """Put a new value in its place.
@@ -35,6 +53,6 @@ class Slot(Generic[R]):
         Raises:
             ChangedMeanwhileError: somebody else did since it was read.
         """
-        self._version = self._store.swap(self.key, value.model_dump_json(indent=1).encode(), self._version)
+        self._version = self._store.swap(self.key, sealed(value), self._version)
         self.value = value
         return value

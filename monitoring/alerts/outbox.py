@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.errors import IntegrityError
 from influcoder.store import ObjectStore
 from monitoring.alerts.alert import Alert, Posted
 
@@ -73,11 +73,7 @@ class Outbox:
         for channel in channels:
             self._store.put(_waiting(channel, alert.id), b"")
         posted = Posted(alert=alert, channels=tuple(channels))
-        try:
-            self._store.create(_key(alert.id, _ALERT), posted.model_dump_json(indent=1).encode())
-        except AlreadyExistsError:
-            return False
-        return True
+        return self._store.keep(_key(alert.id, _ALERT), posted.model_dump_json(indent=1).encode())
 
     def has(self, alert: str) -> bool:
         """Whether an alert is in the outbox; one that was killed while it was written is not."""
@@ -110,15 +106,27 @@ class Outbox:
     def settle(self, delivery: Delivery) -> None:
         """Write down how an alert's way to a channel ended; the first record stands."""
         key = _key(delivery.alert, _TO + delivery.channel)
-        try:
-            self._store.create(key, delivery.model_dump_json(indent=1).encode())
-        except AlreadyExistsError:
-            pass
+        self._store.keep(key, delivery.model_dump_json(indent=1).encode())
         self.clear(delivery.alert, delivery.channel)
 
     def clear(self, alert: str, channel: str) -> None:
         """Forget that an alert waits for a channel, once that is written down."""
         self._store.delete(_waiting(channel, alert))
+
+    def expire(self, seconds: float) -> int:
+        """Delete alerts that were raised so long ago and that no channel waits for; how many went.
+
+        The alert goes last, so that what a killed run leaves is found by the next one.
+        """
+        waiting = {key.rpartition("/")[2] for key in self._store.keys(_WAITING)}
+        ending = f"/{_ALERT}.json"
+        old = [key for key in self._store.older(_FOLDER, seconds) if key.endswith(ending)]
+        gone = [key for key in old if key.removeprefix(_FOLDER).removesuffix(ending) not in waiting]
+        for key in gone:
+            for delivery in self._store.keys(f"{key.removesuffix(ending)}/{_TO}"):
+                self._store.delete(delivery)
+            self._store.delete(key)
+        return len(gone)
 
     def delivery(self, alert: str, channel: str) -> Delivery | None:
         """How an alert's way to a channel ended, None where it is still on it."""

@@ -23,6 +23,7 @@ _WORDS = {
     AlertKind.SCHEDULE: "no check in time",
     AlertKind.VALIDATION: "labels refused",
     AlertKind.CHANNEL: "dead channel",
+    AlertKind.APPROVAL: "waits for approval",
     AlertKind.TEST: "test",
 }
 

@@ -19,6 +19,7 @@ class AlertKind(StrEnum):
     SCHEDULE = "schedule"
     VALIDATION = "validation"
     CHANNEL = "channel"
+    APPROVAL = "approval"
     TEST = "test"
 
 
@@ -78,6 +79,7 @@ class AlertSettings(Section):
         retry_minutes: until a channel that failed is tried again; doubles with each failure in a row.
         retry_at_most_minutes: where that ends.
         give_up_hours: how long an alert is tried on a channel after the first failure.
+        keep_days: how long an alert stays in the outbox once no channel waits for it.
         patience_seconds: how long a flow waits for delivery before it goes on; what is not delivered by then is
             delivered later.
     """
@@ -91,6 +93,7 @@ class AlertSettings(Section):
     retry_minutes: float = Field(1.0, gt=0)
     retry_at_most_minutes: float = Field(60.0, gt=0)
     give_up_hours: float = Field(72.0, gt=0)
+    keep_days: float = Field(90.0, ge=1)
     patience_seconds: float = Field(10.0, ge=0)
 
     @model_validator(mode="after")

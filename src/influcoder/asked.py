@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from influcoder.asking import AskedSettings
-from influcoder.errors import AlreadyExistsError, IntegrityError, StoreError
+from influcoder.errors import IntegrityError, StoreError
 from influcoder.samples import ASKED, Corpus, Sample
 from influcoder.store import ObjectStore, sha256
 
@@ -121,9 +121,7 @@ def remember(
         return None
     key = f"{_FOLDER}{moment:%Y-%m-%d/%H%M%S-%f}-{sha256(data)[:16]}.jsonl"
     try:
-        store.create(key, data)
-    except AlreadyExistsError:
-        pass
+        store.keep(key, data)
     except StoreError as error:
         logger.warning("what was asked is not logged: %s", error)
         return None

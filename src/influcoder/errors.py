@@ -59,10 +59,6 @@ class StoreError(InflucoderError):
     """The object store is out of reach, or refused an operation."""
 
 
-class AlreadyExistsError(StoreError):
-    """A conditional put found the object there already."""
-
-
 class ChangedMeanwhileError(StoreError):
     """A compare-and-swap lost against another writer."""
 

@@ -10,17 +10,14 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from influcoder.errors import AlreadyExistsError, ChangedMeanwhileError, IntegrityError
+from influcoder.errors import ChangedMeanwhileError, IntegrityError
 from influcoder.provenance import code_commit, now
+from influcoder.sealed import seal, sealed_hash, unseal
 from influcoder.store import ObjectStore, sha256
 
 GENESIS = sha256(b"influcoder journal")
 ATTEMPTS = 50
 _RESTORE = "Restore it from a copy of the bucket."
-_HASH = len(GENESIS)
-# The checksum stands before the bytes that it covers, so that no later version of a library that writes JSON
-# in another way can break the chain.
-_BEFORE, _BETWEEN, _AFTER = b'{"sha256": "', b'",\n"entry": ', b"}\n"
 
 
 class Action(StrEnum):
@@ -103,13 +100,10 @@ def append(store: ObjectStore, model: str, event: Event) -> Entry:
             )
         entry = place(event, model, records)
         number = entry.number
-        record = seal(entry)
-        try:
-            store.create(_key(model, number), record)
-        except AlreadyExistsError:
-            # A put whose answer got lost is sent again, and then finds itself.
-            if store.get(_key(model, number)) != record:
-                continue
+        record = sealed(entry)
+        # A put whose answer got lost is sent again, and then finds itself.
+        if not store.keep(_key(model, number), record) and store.get(_key(model, number)) != record:
+            continue
         _raise_head(store, model, number, sealed_hash(record))
         return entry
     raise ChangedMeanwhileError("the journal has too many writers at once.", "Run the same step again.")
@@ -162,15 +156,9 @@ def place(event: Event, model: str, records: Sequence[bytes]) -> Entry:
     )
 
 
-def seal(entry: Entry) -> bytes:
+def sealed(entry: Entry) -> bytes:
     """The bytes of an entry, with their SHA-256 before them."""
-    content = entry.model_dump_json(indent=1).encode()
-    return _BEFORE + sha256(content).encode() + _BETWEEN + content + _AFTER
-
-
-def sealed_hash(record: bytes) -> str:
-    """The SHA-256 that a sealed entry carries."""
-    return record[len(_BEFORE) : len(_BEFORE) + _HASH].decode(errors="replace")
+    return seal(entry.model_dump_json(indent=1).encode())
 
 
 def check_chain(records: Sequence[bytes]) -> list[Entry]:
@@ -192,8 +180,8 @@ def check_chain(records: Sequence[bytes]) -> list[Entry]:
 
 
 def _opened(record: bytes, number: int) -> Entry:
-    content = record[len(_BEFORE) + _HASH + len(_BETWEEN) : -len(_AFTER)]
-    if record != _BEFORE + sha256(content).encode() + _BETWEEN + content + _AFTER:
+    content = unseal(record)
+    if content is None:
         raise _broken(number, "was changed after it was written")
     try:
         return Entry.model_validate_json(content)

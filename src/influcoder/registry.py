@@ -135,10 +135,12 @@ class Registry:
         with self._errors():
             self._mlflow.log_metrics(finite, step=step)
 
-    def log_figure(self, figure: Any, name: str) -> None:
-        """A plot of the active run."""
+    def log_figure(self, figure: Any, name: str) -> str:
+        """A plot of the active run; its address on the server, as a description may show it."""
         with self._errors():
             self._mlflow.log_figure(figure, f"plots/{name}")
+            run_id = self._mlflow.active_run().info.run_id
+        return f"get-artifact?path=plots/{name}&run_uuid={run_id}"
 
     def log_file(self, path: Path) -> None:
         """A file that the active run shows."""

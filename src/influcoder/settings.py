@@ -13,6 +13,7 @@ from influcoder.asking import AskedSettings
 from influcoder.control import RetrainingSettings
 from influcoder.errors import SettingsError
 from influcoder.influence.teacher import TeacherSpec
+from influcoder.reporting import ReportSettings
 from influcoder.section import Section as _Section
 
 
@@ -235,6 +236,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     asked: AskedSettings = AskedSettings()
     cause: CauseSettings = CauseSettings()
+    reports: ReportSettings = ReportSettings()
     retraining: RetrainingSettings = RetrainingSettings()
     alerts: AlertSettings = AlertSettings()
     store: StoreSettings = StoreSettings()

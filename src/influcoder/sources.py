@@ -7,8 +7,10 @@ no code, is ever on this machine.
 import hashlib
 import json
 import logging
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,6 +24,10 @@ logger = logging.getLogger(__name__)
 _CONFIG = ("config.json", "generation_config.json")
 _TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab*", "merges.txt")
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+# A decoder in use, the one before it and two that are compared: each may be gigabytes.
+COPIES = 4
+_PART = ".part-"
+_STALE_SECONDS = 24 * 3600
 _MARK = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -50,9 +56,11 @@ def fetch(uri: str) -> Path:
     stamp = stamp_of(uri)
     folder = cache_folder() / "decoders" / _digest((uri, stamp))[:20]
     if folder.is_dir():
+        # The least used copies are the ones that go.
+        os.utime(folder)
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=folder.parent))
+    part = Path(tempfile.mkdtemp(prefix=f"{folder.name}{_PART}", dir=folder.parent))
     try:
         logger.info("fetching %s, once", uri)
         (_from_store if uri.startswith("s3://") else _from_mlflow)(uri, part)
@@ -65,6 +73,7 @@ def fetch(uri: str) -> Path:
             raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    prune(folder.parent, COPIES)
     return folder
 
 
@@ -92,6 +101,21 @@ def _object(uri: str) -> tuple[ObjectStore, str, int, str]:
     if found is None:
         raise IntegrityError(f"there is nothing at {uri}.", "Check bucket and key.")
     return store, *found
+
+
+def prune(folder: Path, copies: int) -> None:
+    """Keep the copies of decoders that were used last, and none that a killed process began a day ago.
+
+    Args:
+        folder: holds the copies.
+        copies: how many stay.
+    """
+    found = {path: path.stat().st_mtime for path in folder.iterdir() if path.is_dir()}
+    whole = sorted((path for path in found if _PART not in path.name), key=lambda path: found[path], reverse=True)
+    stale = [path for path, used in found.items() if _PART in path.name and time.time() - used > _STALE_SECONDS]
+    for path in (*whole[copies:], *stale):
+        logger.info("deleting %s, a copy of a decoder that was not used lately", path)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def parts_of(uri: str, paths: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The object store. Immutable objects are created once; pointers move by compare-and-swap."""
+"""The object store. Immutable objects are written once; pointers move by compare-and-swap."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, NoCredentialsError
 
-from influcoder.errors import AlreadyExistsError, ChangedMeanwhileError, IntegrityError, StoreError
+from influcoder.errors import ChangedMeanwhileError, IntegrityError, StoreError
 from influcoder.settings import StoreSettings
 
 _ABSENT = ("NoSuchKey", "404", "NotFound")
@@ -61,16 +61,16 @@ class ObjectStore:
         """Write an object that nothing points to yet."""
         self._put(key, data, ContentType=content_type)
 
-    def create(self, key: str, data: bytes) -> None:
-        """Write an object that must not exist.
+    def keep(self, key: str, data: bytes) -> bool:
+        """Write an object once; whether this call wrote it. Where it is there already, its bytes are left alone.
 
-        Raises:
-            AlreadyExistsError: it exists; the stored bytes are left alone.
+        A put whose answer got lost is sent again and finds itself: that reads as written by somebody else.
         """
         try:
             self._put(key, data, IfNoneMatch="*")
-        except ChangedMeanwhileError as error:
-            raise AlreadyExistsError(f"{self.uri(key)} exists already.") from error
+        except ChangedMeanwhileError:
+            return False
+        return True
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """Replace an object only where it is still the version that the caller read; the version that it is then.
@@ -149,6 +149,17 @@ class ObjectStore:
                 for entry in page.get("Contents", []):
                     yield entry["Key"].removeprefix(self._prefix)
 
+    def older(self, prefix: str, seconds: float) -> list[str]:
+        """Keys below a prefix whose objects were written so long ago, by the store's own clock alone."""
+        found = []
+        with self._errors(prefix):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix + prefix):
+                said = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+                entries = page.get("Contents", [])
+                found += [e["Key"] for e in entries if (said - e["LastModified"]).total_seconds() >= seconds]
+        return [key.removeprefix(self._prefix) for key in found]
+
     def listing(self, prefix: str) -> list[tuple[str, int, str]]:
         """Key, size in bytes and entity tag of what lies below a prefix, in the keys' order."""
         with self._errors(prefix):
@@ -200,6 +211,8 @@ class ObjectStore:
             return ChangedMeanwhileError(f"{self.uri(what)} was changed by somebody else.", "Read it again.")
         if code == "NoSuchBucket":
             return StoreError(f"bucket {self.bucket!r} does not exist at {self._endpoint}.", "Run: influcoder up")
+        if code == "InvalidRange":
+            return IntegrityError(f"{self.uri(what)} is shorter than it was when it was written.", "Restore it.")
         if code in _ABSENT:
             return IntegrityError(f"{self.uri(what)} is not there.")
         if _clocks_differ(error):

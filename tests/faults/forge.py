@@ -18,7 +18,19 @@ import torch
 from faults.writes import Counter, watch
 from influcoder.errors import InflucoderError
 
-FLOWS = ("check", "import_scores", "label", "promote", "retrain", "rollback", "sweep", "train")
+FLOWS = (
+    "backfill",
+    "cause",
+    "check",
+    "import_scores",
+    "label",
+    "promote",
+    "retrain",
+    "rollback",
+    "sweep",
+    "train",
+    "watch",
+)
 LATE = (
     "great_expectations.expectations",
     "influcoder.encoder.lexical",

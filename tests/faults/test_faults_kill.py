@@ -19,6 +19,7 @@ from influcoder.journal import Action, Event
 from influcoder.labelsets import latest, load_label_set
 from influcoder.samples import read_corpus, split_of
 from influcoder.settings import load_settings
+from monitoring.backfill import backfills
 from monitoring.check import checks, load_check
 
 
@@ -204,7 +205,11 @@ def test_check_killed_at_every_write(forge, new_challenger):
     whole = forge.run("check", place)
     assert not whole.error, whole.error
     assert [check.id for check in checks(place.store)] == [whole.result]
-    for point in [0, *((group, number) for group, number in places(whole.writes) if number == 1)]:
+    # Of an encoder's probe there is one, and it stands by now.
+    once = ("put probes/*.json", 1)
+    firsts = [point for point in places(whole.writes) if point[1] == 1]
+    assert once in firsts
+    for point in [0, *(point for point in firsts if point != once)]:
         assert forge.run("check", place, kill=point).killed, point
         seen.stored(place)
         recorded = len(checks(place.store))
@@ -212,3 +217,22 @@ def test_check_killed_at_every_write(forge, new_challenger):
     again = forge.done("check", place)
     assert again in {check.id for check in checks(place.store)}
     assert len(checks(place.store)) == 3, "what a killed check had recorded stands, and is not recorded twice"
+    fresh = new_challenger()
+    assert forge.run("check", fresh, kill=once).killed
+    seen.stored(fresh)
+    probe = [fresh.store.get(key) for key in fresh.store.keys("probes/")]
+    assert forge.done("check", fresh)
+    assert [fresh.store.get(key) for key in fresh.store.keys("probes/")] == probe, "it is chosen once"
+
+
+def test_backfill_killed_at_every_write(forge, new_challenger):
+    place = new_challenger()
+    model = place.registry.model
+    for kill, measured in ((0, []), (1, ["1"]), (1, ["1", "2"])):
+        assert forge.run("backfill", place, kill=kill).killed, measured
+        assert [record.encoder_version for record in backfills(place.store, model)] == measured
+    records = backfills(place.store, model)
+    again = forge.run("backfill", place)
+    assert (again.result, again.error, again.writes) == (0, "", ())
+    assert backfills(place.store, model) == records, "what was measured is not measured again"
+    assert checks(place.store) == [], "no evidence for any decision"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,10 +21,12 @@ from influcoder.cli.alerts import app
 from influcoder.journal import Action, Event, append
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
+from monitoring.alerts.approvals import unanswered
 from monitoring.alerts.deliver import deliver
 from monitoring.alerts.outbox import Outbox
 from monitoring.alerts.overdue import overdue
 from monitoring.alerts.state import problems, ways
+from monitoring.promotion import Promotion, Stage, slot_of
 
 COMMAND = Path(sys.executable).parent / "influcoder"
 
@@ -81,6 +83,39 @@ def test_a_champion_that_nobody_checks_raises_an_alert_once_a_day(store):
     # What moves no alias, such as the breaker, is no new champion whose time begins again.
     append(store, "m", Event(action=Action.BREAKER_OPENED, version="8", prior="8", actor="someone"))
     assert overdue(settings, store, "m", at(hours=27)()) == first
+
+
+def waits(store, version, hours, stage=Stage.WAITING):
+    drawn = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+    slot_of(store, "m", version).write(Promotion(version=version, stage=stage, seed=1, drawn=drawn, retraining="c1"))
+
+
+def test_a_version_that_waits_for_a_person_is_told_of_once_a_day(store):
+    assert unanswered(store, "m", datetime.now(UTC)) == []
+    waits(store, "3", hours=30)
+    waits(store, "4", hours=30, stage=Stage.HELD)
+    [first], [later], [next_day] = (unanswered(store, "m", at(hours=hours)()) for hours in (0, 10, 20))
+    assert first.kind is AlertKind.APPROVAL
+    assert "influcoder approve 3" in first.todo[0]
+    assert first.id == later.id != next_day.id
+    outbox = Outbox(store)
+    assert [outbox.post(alert, ["hook"]) for alert in (first, later, next_day)] == [True, False, True]
+    waits(store, "3", hours=30, stage=Stage.PROMOTED)
+    assert unanswered(store, "m", at(hours=50)()) == []
+
+
+def test_old_alerts_leave_the_outbox_once_no_channel_waits_for_them(store, receiver):
+    settings, outbox = settings_of(receiver.url), Outbox(store)
+    post(store, settings, drifted())
+    deliver(settings, store)
+    outbox.post(drifted(2), ["nobody"])
+    time.sleep(2.1)
+    outbox.post(drifted(3), [])
+    assert outbox.expire(3600) == 0
+    assert outbox.expire(2) == 1
+    assert sorted(outbox.ids()) == sorted([drifted(2).id, drifted(3).id]), "one waits, and one is new"
+    assert not list(store.keys(f"alerts/outbox/{drifted().id}/"))
+    assert outbox.expire(2) == 0
 
 
 STORY = """

@@ -1,8 +1,10 @@
 """The object store against a real S3 server."""
 
+import time
+
 import pytest
 
-from influcoder.errors import AlreadyExistsError, ChangedMeanwhileError, IntegrityError, StoreError
+from influcoder.errors import ChangedMeanwhileError, IntegrityError, StoreError
 from influcoder.settings import StoreSettings, load_settings
 from influcoder.store import ObjectStore
 
@@ -12,10 +14,9 @@ def store(stack, request):
     return ObjectStore(load_settings().store.model_copy(update={"prefix": f"tests/{request.node.name}"}))
 
 
-def test_create_refuses_an_object_that_exists(store):
-    store.create("a", b"first")
-    with pytest.raises(AlreadyExistsError):
-        store.create("a", b"second")
+def test_what_is_kept_once_is_left_alone(store):
+    assert store.keep("a", b"first")
+    assert not store.keep("a", b"second")
     assert store.get("a") == b"first"
 
 
@@ -34,6 +35,15 @@ def test_keys_are_relative_to_the_prefix(store):
     for name in ("x/1", "x/2", "y/1"):
         store.put(name, b"")
     assert list(store.keys("x/")) == ["x/1", "x/2"]
+
+
+def test_what_is_old_is_told_by_the_clock_of_the_store(store):
+    store.put("log/1", b"")
+    time.sleep(2.1)
+    store.put("log/2", b"")
+    assert store.older("log/", 2) == ["log/1"]
+    assert store.older("log/", 3600) == []
+    assert set(store.older("log/", 0)) == {"log/1", "log/2"}
 
 
 def test_range_and_absence(store):

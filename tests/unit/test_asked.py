@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from influcoder import asked
-from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.errors import IntegrityError
 from influcoder.labelsets import plan_spot
 from influcoder.samples import ASKED, Corpus, Sample, split_of
 from influcoder.settings import AskedSettings, SplitBudget
@@ -38,10 +38,8 @@ class Shelf:
     def get(self, key):
         return self.objects[key]
 
-    def create(self, key, data):
-        if key in self.objects:
-            raise AlreadyExistsError(key)
-        self.objects[key] = data
+    def keep(self, key, data):
+        return self.objects.setdefault(key, data) is data
 
     def delete(self, key):
         self.objects.pop(key)

@@ -1,6 +1,6 @@
 import pytest
 
-from influcoder.journal import Action, Event, check_chain, place, seal
+from influcoder.journal import Action, Event, check_chain, place, sealed
 from monitoring.breaker import degraded, failures, is_due, opened
 
 HELD, PROMOTED, ROLLED_BACK = Action.HELD, Action.PROMOTED, Action.ROLLED_BACK
@@ -12,7 +12,7 @@ def journal(*steps):
     for action, version, *check in steps:
         evidence = {"retraining": check[0] if check else ""}
         event = Event(action=action, version=version, prior="1", actor="a", reason="why", evidence=evidence)
-        records.append(seal(place(event, "encoder", records)))
+        records.append(sealed(place(event, "encoder", records)))
     return check_chain(records)
 
 

@@ -5,7 +5,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from influcoder.errors import IntegrityError
-from influcoder.journal import Action, Event, champion_of, check_chain, line_of, place, seal, sealed_hash
+from influcoder.journal import Action, Event, champion_of, check_chain, line_of, place, sealed
+from influcoder.sealed import sealed_hash
 from influcoder.store import sha256
 
 FIGURES = st.floats(allow_nan=False, allow_infinity=False)
@@ -26,7 +27,7 @@ JOURNALS = st.lists(EVENTS, min_size=1, max_size=5)
 def written(events):
     records = []
     for event in events:
-        records.append(seal(place(event, "encoder", records)))
+        records.append(sealed(place(event, "encoder", records)))
     return records
 
 
@@ -90,14 +91,14 @@ def test_entries_that_changed_places_are_found(events, data):
 def test_an_entry_that_was_written_anew_with_a_seal_of_its_own_is_found(events, other, data):
     records = written(events)
     place_of = data.draw(st.integers(0, len(records) - 2))
-    records[place_of] = seal(place(other, "encoder", records[:place_of]))
+    records[place_of] = sealed(place(other, "encoder", records[:place_of]))
     with pytest.raises(IntegrityError, match=rf"entry {place_of + 1} was replaced"):
         check_chain(records)
 
 
 def test_an_entry_of_a_later_version_is_not_called_changed():
     entry = place(Event(action=Action.HELD, version="1", prior=None, actor="someone"), "encoder", [])
-    record = seal(entry).replace(b'"held"', b'"retired"')
+    record = sealed(entry).replace(b'"held"', b'"retired"')
     old = sealed_hash(record)
     record = record.replace(old.encode(), sha256(record.split(b'"entry": ', 1)[1][:-2]).encode())
     with pytest.raises(IntegrityError, match="entry 1 is no entry that this version can read"):

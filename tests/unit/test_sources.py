@@ -1,9 +1,10 @@
 import os
+import time
 
 import pytest
 
 from influcoder.errors import DecoderError
-from influcoder.sources import parts_of, stamp_of
+from influcoder.sources import parts_of, prune, stamp_of
 
 WHOLE = [
     "config.json",
@@ -49,3 +50,17 @@ def test_the_sign_of_a_directory_changes_with_its_files(tiny_decoder_dir):
     os.utime(tiny_decoder_dir / "config.json", ns=(found.st_atime_ns, found.st_mtime_ns + 10**9))
     assert stamp_of(str(tiny_decoder_dir)) != before
     os.utime(tiny_decoder_dir / "config.json", ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def test_the_copies_that_were_used_last_stay_and_what_killed_runs_began_goes(tmp_path):
+    now = time.time()
+    ages = {"old": 3 * 86400, "used": 60, "new": 10, "a.part-1": 2 * 86400, "b.part-2": 30, "older": 4 * 86400}
+    for name, age in ages.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"weights")
+        os.utime(tmp_path / name, (now - age, now - age))
+    (tmp_path / "a-file").touch()
+    prune(tmp_path, copies=2)
+    assert {path.name for path in tmp_path.iterdir()} == {"used", "new", "b.part-2", "a-file"}
+    prune(tmp_path, copies=2)
+    assert len(list(tmp_path.iterdir())) == 4

@@ -71,10 +71,11 @@ def show(
 
 @app.command()
 def deliver() -> None:
-    """Look whether a check is overdue and deliver what waits; it needs neither Prefect nor a worker.
+    """Look whether a check is overdue or an approval waits, and deliver; it needs neither Prefect nor a worker.
 
     Example, for the crontab of a machine that watches the worker: `*/15 * * * * influcoder alerts deliver`
     """
+    from monitoring.alerts.approvals import unanswered
     from monitoring.alerts.channels import channels_for
     from monitoring.alerts.deliver import deliver as work
     from monitoring.alerts.deliver import utc_now
@@ -84,9 +85,10 @@ def deliver() -> None:
     settings = load_settings()
     _with_channels()
     store = ObjectStore(settings.store)
-    late = overdue(settings.alerts, store, settings.mlflow.model, utc_now())
-    if late:
-        Outbox(store).post(late, channels_for(late.kind, settings.alerts))
+    model, now = settings.mlflow.model, utc_now()
+    late = overdue(settings.alerts, store, model, now)
+    for alert in (*([late] if late else []), *unanswered(store, model, now)):
+        Outbox(store).post(alert, channels_for(alert.kind, settings.alerts))
     done = work(settings.alerts, store)
     for channel in settings.alerts.channels:
         arrived, gone = done.delivered.get(channel.name, []), done.given_up.get(channel.name, [])

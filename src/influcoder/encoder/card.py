@@ -1,9 +1,19 @@
 """What a reviewer reads about an encoder version: tags to search by, and a description."""
 
+from collections.abc import Mapping
+
 from influcoder.agreement import Agreement
 from influcoder.encoder.distilled import Distilled
 from influcoder.labelsets import Manifest
 from influcoder.provenance import code_commit
+
+_NAMES = {
+    "rho": "mean per-query ρ",
+    "aggregated_rho": "aggregated ρ",
+    "tau": "Kendall τ-b",
+    "precision": "precision of the top",
+    "ndcg": "NDCG of the top",
+}
 
 
 def tags_of(
@@ -32,27 +42,50 @@ def describe(
     distilled: Distilled,
     found: Agreement,
     untrained: Agreement,
+    place: str,
+    plots: Mapping[str, str],
     before: Agreement | None = None,
 ) -> str:
-    """A description in markdown."""
+    """A description in markdown, for whoever has to approve.
+
+    Args:
+        manifest: of the labels.
+        distilled: how the encoder came to be.
+        found: its agreement on the report split.
+        untrained: the untrained encoder's.
+        place: a paragraph on where that stands between floor and ceiling.
+        plots: addresses of pictures, by what they show.
+        before: agreement on the report split of the labels before; None where there were none.
+    """
     teacher = manifest.identity.teacher
     sources = ", ".join(source.uri for source in manifest.identity.sources)
     train = f"{manifest.count('train', 'query')} queries × {manifest.count('train', 'candidate')} candidates"
+    # MLflow sets a table's columns, and what comes after it, so close that they touch.
     rows = "\n".join(
-        f"| {name} | {figure.value:.3f} [{figure.lo:.3f}, {figure.hi:.3f}] | {untrained.figures()[name].value:.3f} |"
+        f"| {_NAMES[name]} &emsp; | {figure.value:.3f} [{figure.lo:.3f}, {figure.hi:.3f}] &emsp; "
+        f"| {untrained.figures()[name].value:.3f} |"
         for name, figure in found.figures().items()
     )
     # MLflow shows every line break of a description, so a paragraph is one line.
     paragraphs = (
         f"Ranks samples of `{sources}` as exact influence on **{manifest.decoder_uri}** does "
         f"(decoder `{teacher.decoder_fingerprint[:16]}`). It says nothing about any other checkpoint.",
-        f"Distilled from label set `{manifest.id}` ({train}; teacher `{teacher.id}`, {teacher.spec.method}, rank "
-        f"{teacher.spec.rank}), {distilled.start}: {distilled.how}.",
-        f"Agreement on the report split, {found.rho.queries} queries × {found.candidates} candidates:",
-        f"| figure | this encoder [95 %] | untrained |\n| --- | --- | --- |\n{rows}",
+        f"### Agreement\n\n{place}",
+        f"On the report split, {found.rho.queries} queries × {found.candidates} candidates that nothing was chosen by:",
+        f"| figure &emsp; | this encoder [95 %] &emsp; | untrained |\n| --- | --- | --- |\n{rows}",
+        "&nbsp;",
+        *(f"![{words}]({address})" for words, address in plots.items()),
         *([_still(manifest, before)] if before else []),
-        manifest.worth,
-        "Approve with `influcoder promote`: the gate holds it against the champion on the same labels.",
+        f"### What the labels are worth\n\n{manifest.worth}",
+        f"### Lineage\n\nThis encoder, {distilled.start}: {distilled.how}",
+        f"← label set `{manifest.id}`, {train} to train from, published {manifest.created}",
+        f"← teacher `{teacher.id}`: {teacher.spec.method}, rank {teacher.spec.rank}",
+        f"← decoder `{teacher.decoder_fingerprint}` from `{manifest.decoder_uri}`",
+        f"Samples: `{sources}`. Code: `{code_commit()}`. All that was tried, and the evidence pair by pair, is in the "
+        "source run above.",
+        "### Approve\n\n`influcoder promote` holds it against the gate, on fresh labels and beside the champion. Where "
+        "a person is asked (`gate.approval`), set the tag `approval` below to `approved` or `rejected`, or run "
+        "`influcoder approve`. An alias that is moved by hand here passes no gate, and `influcoder status` says so.",
     )
     return "\n\n".join(paragraphs)
 

@@ -86,4 +86,4 @@ def agreement_figure(encoders: Mapping[str, Agreement]) -> "Figure":
 def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    return Figure(figsize=(width, height), dpi=100, layout="constrained")

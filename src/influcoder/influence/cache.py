@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from safetensors.numpy import load, save
 
-from influcoder.errors import AlreadyExistsError, IntegrityError
+from influcoder.errors import IntegrityError
 from influcoder.influence.vectors import Rows, Vectors, on_disk
 from influcoder.store import ObjectStore, sha256
 
@@ -130,10 +130,7 @@ class FeatureCache:
             metadata={"hashes": json.dumps(table.hashes)},
         )
         key = f"{self._folder}{sha256(data)}.safetensors"
-        try:
-            self._store.create(key, data)
-        except AlreadyExistsError:
-            pass
+        self._store.keep(key, data)
         return key
 
     def merge(self, keys: Sequence[str], tables: Sequence[FeatureTable]) -> str:

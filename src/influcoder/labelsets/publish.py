@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import ValidationError
 from safetensors.numpy import load, save
 
-from influcoder.errors import AlreadyExistsError, ChangedMeanwhileError, IntegrityError
+from influcoder.errors import ChangedMeanwhileError, IntegrityError
 from influcoder.influence.cache import FeatureTable, Gathering
 from influcoder.influence.pairs import PairScores
 from influcoder.labelsets.labelset import LabelSet
@@ -17,6 +17,7 @@ from influcoder.labelsets.manifest import SCHEMA, FileRef, Manifest, library_ver
 from influcoder.labelsets.plan import Entry
 from influcoder.provenance import code_commit, now
 from influcoder.samples import Sample
+from influcoder.sealed import seal, unseal_if_sealed
 from influcoder.store import ObjectStore, sha256
 
 SAMPLES, SCORES, FEATURES = "samples.parquet", "scores.parquet", "features"
@@ -51,11 +52,8 @@ def publish(store: ObjectStore, label_set: LabelSet, docs: Mapping[str, bytes]) 
             libraries=library_versions(),
             created=now(),
         )
-        try:
-            store.create(f"{folder}/manifest.json", manifest.model_dump_json(indent=1).encode())
-        except AlreadyExistsError:
-            # Another run published the same label set meanwhile; its bytes are the ones that count.
-            pass
+        # Where another run published the same label set meanwhile, its bytes are the ones that count.
+        store.keep(f"{folder}/manifest.json", manifest.model_dump_json(indent=1).encode())
     if label_set.identity.kind == "training":
         _move_latest(store, label_set.id)
     return load_manifest(store, label_set.id)
@@ -87,7 +85,7 @@ def load_manifest(store: ObjectStore, label_set_id: str) -> Manifest:
 
 
 def load_label_set(store: ObjectStore, label_set_id: str) -> LabelSet:
-    """A published label set, every checksum verified.
+    """A published label set, the checksum of all that it is read from verified.
 
     Raises:
         IntegrityError: something is missing, cut off or changed.
@@ -141,7 +139,7 @@ def latest(store: ObjectStore) -> str | None:
 
 def _named(store: ObjectStore, pointer: bytes | None) -> str | None:
     try:
-        return None if pointer is None else str(json.loads(pointer)["id"])
+        return None if pointer is None else str(json.loads(unseal_if_sealed(pointer) or b"")["id"])
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{store.uri(_LATEST)} was damaged.",
@@ -216,7 +214,7 @@ def _move_latest(store: ObjectStore, label_set_id: str) -> None:
         if _named(store, data) == label_set_id:
             return
         try:
-            store.swap(_LATEST, json.dumps({"id": label_set_id, "moved": now()}).encode(), version)
+            store.swap(_LATEST, seal(json.dumps({"id": label_set_id, "moved": now()}).encode()), version)
         except ChangedMeanwhileError:
             continue
         return

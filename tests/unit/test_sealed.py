@@ -1,0 +1,57 @@
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from influcoder.errors import IntegrityError
+from influcoder.sealed import seal, sealed_hash, unseal
+from influcoder.store import sha256
+from monitoring.slot import read_sealed, sealed
+
+
+class Record(BaseModel):
+    name: str
+    count: int
+
+
+class Shelf:
+    """Names keys, and nothing else."""
+
+    def uri(self, key):
+        return f"s3://{key}"
+
+
+def read(data):
+    return read_sealed(Shelf(), "key", Record, data)
+
+
+RECORDS = st.builds(Record, name=st.text(max_size=9), count=st.integers())
+
+
+@given(st.binary(max_size=60))
+def test_what_was_sealed_is_opened(content):
+    assert unseal(seal(content)) == content
+    assert sealed_hash(seal(content)) == sha256(content)
+
+
+@given(RECORDS, st.data())
+def test_any_changed_byte_of_a_record_is_noticed(record, data):
+    whole = sealed(record)
+    assert read(whole) == record
+    place, other = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 255))
+    assume(other != whole[place])
+    with pytest.raises(IntegrityError, match="Restore it"):
+        read(whole[:place] + bytes([other]) + whole[place + 1 :])
+
+
+@given(RECORDS, st.integers(0, 200))
+def test_a_record_that_was_cut_off_is_noticed(record, length):
+    whole = sealed(record)
+    assume(length < len(whole))
+    with pytest.raises(IntegrityError):
+        read(whole[:length])
+
+
+@given(RECORDS)
+def test_records_of_earlier_versions_have_no_seal_and_are_read(record):
+    assert read(record.model_dump_json(indent=1).encode()) == record
