@@ -4,6 +4,7 @@ Example: python bench/filter.py --data ../shared/data
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -212,6 +213,7 @@ def _about(seeds: int, seconds: Mapping[str, Seconds], left_out: Sequence[str]) 
         f"Ours takes {exact.share(ours, 'sample')} of the gradient cosine's time a sample, and "
         f"{exact.share(ours, 'query')} a query, after labels that cost once what the exact method costs for "
         f"{sizes['train'] + sizes['selection']} samples.",
+        f"Load average at the end: {os.getloadavg()[1]:.0f} on {os.cpu_count()} cores.",
         f"Not measured in this run: {', '.join(left_out)}." if left_out else "",
     )
     return " ".join(sentences).strip()

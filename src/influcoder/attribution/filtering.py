@@ -45,7 +45,9 @@ class Request:
 
     def __post_init__(self) -> None:
         if sum(value is not None for value in (self.validation, self.drop, self.threshold)) != 1:
-            raise SettingsError("nothing says how much to drop.", "Give one of --validation, --drop and --threshold.")
+            raise SettingsError(
+                "exactly one thing says how much to drop.", "Give one of --validation, --drop and --threshold."
+            )
         if self.aim != Aim() and self.validation is None:
             raise SettingsError("--precision and --recall need labelled samples.", "Give --validation.")
         _ = self.rules
