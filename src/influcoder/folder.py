@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from influcoder.errors import AlreadyExistsError, ChangedMeanwhileError, IntegrityError
+from influcoder.errors import ChangedMeanwhileError, IntegrityError
 from influcoder.store import sha256
 
 _UNFINISHED = ".part"
@@ -47,15 +47,12 @@ class Folder:
         except FileNotFoundError as error:
             raise IntegrityError(f"{self._path / key} is not there.") from error
 
-    def create(self, key: str, data: bytes) -> None:
-        """Write an object that must not exist.
-
-        Raises:
-            AlreadyExistsError: it exists; its bytes are left alone.
-        """
+    def keep(self, key: str, data: bytes) -> bool:
+        """Write an object once; whether this call wrote it. Where it is there already, its bytes are left alone."""
         if self.exists(key):
-            raise AlreadyExistsError(f"{self._path / key} exists already.")
+            return False
         self.put(key, data)
+        return True
 
     def exists(self, key: str) -> bool:
         """Whether an object is there."""

@@ -2,12 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
 
 from influcoder.cli.terminal import console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from influcoder.attribution.regions.survey import By
 
 
 def regions(
@@ -29,14 +34,14 @@ def regions(
         raise typer.BadParameter("choose auto, source or cluster", param_hint="--by")
     from flows.regions import regions as flow
 
-    said = flow(queries, corpus, str(out), by, count, points, draw_map, decoder)  # type: ignore[arg-type]
+    said = flow(queries, corpus, str(out), cast("By", by), count, points, draw_map, decoder)
     for line in said["warnings"]:
         Console(stderr=True).print(f"[yellow]warning[/yellow]: {line}")
     console.print(_table(out))
     console.print(f"{out}: {', '.join(sorted(said['files']))}\n{said['run']}", soft_wrap=True)
 
 
-def _table(out: Path) -> "object":
+def _table(out: Path) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 

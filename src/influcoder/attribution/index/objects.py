@@ -14,8 +14,8 @@ class Objects(Protocol):
     def put(self, key: str, data: bytes) -> None:
         """Write an object."""
 
-    def create(self, key: str, data: bytes) -> None:
-        """Write an object that must not exist."""
+    def keep(self, key: str, data: bytes) -> bool:
+        """Write an object once; whether this call wrote it."""
 
     def exists(self, key: str) -> bool:
         """Whether it is there."""

@@ -9,7 +9,6 @@ from influcoder.attribution.index.reader import SEGMENT, SHARD
 from influcoder.attribution.index.search import make_segment, segment_rows
 from influcoder.attribution.index.spool import Spool
 from influcoder.attribution.index.vectors import Array
-from influcoder.errors import AlreadyExistsError
 from influcoder.progress import progress
 from influcoder.provenance import code_commit, now
 
@@ -43,11 +42,8 @@ def publish(store: Objects, identity: Identity, origin: Origin, pool: Spool, vec
             code_commit=code_commit(),
             created=now(),
         )
-        try:
-            store.create(_manifest(identity), manifest.model_dump_json(indent=1).encode())
-        except AlreadyExistsError:
-            # Another run published the same index meanwhile; its bytes are the ones that count.
-            pass
+        # Where another run published the same index meanwhile, its bytes are the ones that count.
+        store.keep(_manifest(identity), manifest.model_dump_json(indent=1).encode())
     return load_manifest(store, identity.id)
 
 

@@ -179,6 +179,6 @@ def _duplicates(samples: Sequence[Sample], regions: Regions, of_sample: Array) -
             int(repeated[region]),
             tuple(samples[place].id for place in example.get(region, [])[:5]),
         )
-        for region in np.flatnonzero(repeated)
+        for region in np.flatnonzero(repeated).tolist()
     ]
     return sorted(found, key=lambda item: (-item.repeated / item.looked_at, item.region))
