@@ -21,7 +21,7 @@ LEAST = 20
 _LONG, _SHORT, _LINE = 240, 90, 60
 # From here on a page with whole texts grows beyond what a browser opens gladly.
 _MANY = 20_000
-_COLOURS = [[0, "#b2182b"], [0.25, "#ef8a62"], [0.5, "#e8e8e8"], [0.75, "#67a9cf"], [1, "#2166ac"]]
+_COLOURS = [[0, "#b2182b"], [0.25, "#ef8a62"], [0.5, "#d5d8db"], [0.75, "#67a9cf"], [1, "#2166ac"]]
 _FONT = "system-ui, sans-serif"
 
 
@@ -74,9 +74,10 @@ def atlas(points: Points, regions: Regions, title: str, caption: str) -> "Figure
     figure = go.Figure()
     size = 7 if len(points.samples) < 5000 else 3
     words = _words(points, regions)
-    limit = float(np.quantile(np.abs(points.influence), 0.99)) or 1.0
     for group, values in zip(points.groups, points.influence, strict=True):
-        bar = {"title": {"text": "mean influence", "side": "right"}, "thickness": 12, "outlinewidth": 0}
+        # Each group has a scale of its own: what drives few queries is pale beside what drives all.
+        limit = float(np.quantile(np.abs(values), 0.98)) or 1.0
+        bar = {"title": {"text": "influence"}, "thickness": 12, "outlinewidth": 0, "len": 0.6}
         marker = {"color": values, "colorscale": _COLOURS, "cmin": -limit, "cmax": limit, "size": size, "colorbar": bar}
         figure.add_trace(_dots(points.places, marker, words, group, visible=group == points.groups[0]))
     palette = _palette(len(regions.names))
@@ -86,17 +87,24 @@ def atlas(points: Points, regions: Regions, title: str, caption: str) -> "Figure
         trace = _dots(points.places[chosen], marker, [words[row] for row in chosen], name, visible=False)
         figure.add_trace(trace.update(showlegend=True))
     figure.update_layout(**_layout(title, caption, points.groups, len(regions.names)))
-    axis = {"visible": False, "showgrid": False, "zeroline": False}
-    figure.update_xaxes(**axis)
-    figure.update_yaxes(**axis, scaleanchor="x")
+    (left, low), (right, high) = _middle(points.places)
+    figure.update_xaxes(visible=False, range=[left, right])
+    figure.update_yaxes(visible=False, range=[low, high])
     return figure
 
 
 def write_atlas(figure: "Figure", path: Path) -> Path:
     """One HTML file that needs nothing else, no network either."""
     config = {"displaylogo": False, "scrollZoom": True, "responsive": True}
-    figure.write_html(path, include_plotlyjs=True, config=config, default_height="100vh")
+    figure.write_html(path, include_plotlyjs=True, config=config, default_height="97vh")
     return path
+
+
+def _middle(places: Array) -> Array:
+    """Corners of the plane's part that opens first: what lies far outside is there when one zooms out."""
+    low, high = np.quantile(places, [0.01, 0.99], axis=0)
+    edge = 0.08 * (high - low)
+    return np.stack([low - edge, high + edge])
 
 
 def _dots(places: Array, marker: dict[str, object], words: Sequence[str], name: str, visible: bool) -> "Figure":
@@ -126,13 +134,27 @@ def _layout(title: str, caption: str, groups: Sequence[str], regions: int) -> di
         for number, group in enumerate(groups)
     ]
     buttons.append({"label": "regions", "method": "update", "args": [{"visible": [False] * count + [True] * regions}]})
-    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "bgcolor": "white"}
+    menu = {
+        "buttons": buttons,
+        "x": 0,
+        "xanchor": "left",
+        "y": 1.0,
+        "yanchor": "bottom",
+        "bgcolor": "white",
+        "pad": {"b": 8},
+    }
     return {
-        "title": {"text": f"<b>{escape(title)}</b><br><sub>{escape(caption)}</sub>", "x": 0.01, "xanchor": "left"},
+        "title": {
+            "text": f"<b>{escape(title)}</b><br><sub>{escape(caption)}</sub>",
+            "x": 0.01,
+            "xanchor": "left",
+            "y": 0.97,
+            "yanchor": "top",
+        },
         "updatemenus": [menu | {"showactive": True}],
         "template": "plotly_white",
         "font": {"family": _FONT, "color": "#24323f"},
-        "margin": {"l": 16, "r": 16, "t": 120, "b": 16},
+        "margin": {"l": 16, "r": 16, "t": 130, "b": 16},
         "hoverlabel": {"bgcolor": "white", "align": "left", "font": {"family": _FONT, "color": "#24323f"}},
         "legend": {"itemsizing": "constant", "title": {"text": "region"}},
     }
