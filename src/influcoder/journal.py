@@ -32,6 +32,7 @@ class Action(StrEnum):
     REJECTED = "rejected"
     BREAKER_OPENED = "breaker opened"
     BREAKER_CLOSED = "breaker closed"
+    AUDITED = "audited"
 
     @property
     def moves(self) -> bool:

@@ -15,6 +15,7 @@ from influcoder.cli.outputs import Asked
 from influcoder.decoder import Decoder
 from influcoder.errors import SampleError
 from influcoder.indexed import embedder_of, opened_index
+from influcoder.labelsets import Block
 from influcoder.labelsets.build import decoder_for, label_plan, read_corpora
 from influcoder.labelsets.plan import plan_pairs
 from influcoder.labelsets.publish import load_manifest
@@ -140,6 +141,11 @@ class Answerer:
         answered = (self.champion, self.index.manifest, self._warnings())
         return [Answer(output, ranking, *answered) for output, ranking in zip(outputs, found, strict=True)]
 
+    def exact(self, output: Sample, samples: Sequence[Sample]) -> Block:
+        """Exact influence of samples on an output, which is the one query; what is cached is not computed again."""
+        plan = plan_pairs([output], list(samples), self._pool, self._settings.labels.seed, self._spec.curved_on)
+        return label_plan(self._settings, self._decoder, self._spec, plan, self._store).block("report")
+
     @cached_property
     def _decoder(self) -> Decoder:
         return decoder_for(self._settings, self._spec)
@@ -150,9 +156,7 @@ class Answerer:
         return read_corpora(self._settings)[0] if self._spec.curved_on else Corpus(self._settings.corpus, ())
 
     def _verified(self, output: Sample, found: Ranking, exact: int) -> Ranking:
-        chosen = Ranking(found.most[:exact], found.least[:exact]).samples
-        plan = plan_pairs([output], chosen, self._pool, self._settings.labels.seed, self._spec.curved_on)
-        return verify(found, label_plan(self._settings, self._decoder, self._spec, plan, self._store).block("report"))
+        return verify(found, self.exact(output, Ranking(found.most[:exact], found.least[:exact]).samples))
 
     def _warnings(self) -> tuple[str, ...]:
         said = caveats(self._store, self._registry.model, self.champion, self._settings.decoder, self._present)
