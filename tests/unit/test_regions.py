@@ -1,6 +1,7 @@
 """Regions: shares against sums over the whole matrix, invariances, divisions, near-duplicates, files."""
 
 import json
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -15,6 +16,17 @@ from influcoder.errors import SampleError, ShapeError
 from influcoder.samples import Sample
 
 TOPICS = {"sea": "anchor harbour sail tide", "kitchen": "oven flour butter whisk", "orbit": "rocket moon comet probe"}
+
+
+class Tags(HTMLParser):
+    """The tags of a page with their attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
 
 
 class Pool:
@@ -53,6 +65,7 @@ def topical_pool(each=30, named=True):
 
 def test_shares_are_those_of_the_whole_matrix():
     pool, queries = topical_pool(), np.random.default_rng(1).standard_normal((9, 6)) / 4
+    queries[2] = -np.abs(queries[2]) * [1, 1, 1, 0, 0, 0] - [0.2, 0.2, 0.2, 0, 0, 0]
     groups = ["a"] * 5 + ["b"] * 4
     regions = by_source(pool.sources(), 10)
     found = shares(totals(queries, pool.vectors(), regions.of_row, 3), regions.names, groups)
@@ -62,6 +75,8 @@ def test_shares_are_those_of_the_whole_matrix():
         inside = regions.of_row == regions.names.index(share.region)
         for part, sign in (("positive", 1), ("negative", -1)):
             values = np.maximum(sign * scores[rows], 0)
+            # One query has no positive influence at all, so it has nothing to share.
+            values = values[values.sum(1) > 0]
             expected = (values[:, inside].sum(1) / values.sum(1)).mean()
             assert getattr(share, part).value == pytest.approx(expected, rel=1e-4)
             assert getattr(share, part).lo <= expected <= getattr(share, part).hi
@@ -164,5 +179,8 @@ def test_the_map_keeps_samples_of_like_influence_together_and_needs_no_network(t
     nearest = np.linalg.norm(places[:, None] - centres, axis=2).argmin(1)
     assert (nearest == np.repeat([0, 1, 2], 30)).mean() > 0.95
     page = write_survey(found, tmp_path, {}, "encoder 3")[-1].read_text()
-    assert "<b>sea</b>" in page.replace("\\u003c", "<").replace("\\u003e", ">")
-    assert 'src="http' not in page
+    assert "<b>sea</b>" in page.replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u002f", "/")
+    tags = Tags()
+    tags.feed(page)
+    assert "script" in {tag for tag, _ in tags.found}
+    assert not [attributes for _, attributes in tags.found if {"src", "href"} & attributes.keys()]

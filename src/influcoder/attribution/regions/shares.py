@@ -119,9 +119,9 @@ def _of_group(found: Totals, names: Sequence[str], group: str, rows: Array, seed
     values = {}
     for name, sums in (("positive", found.positive), ("negative", found.negative)):
         mine = sums[rows][:, :, used]
-        # Query by query, so that memory holds one table of regions × draws.
-        drawn = sum(_parts(query @ blocks.T) * weight for query, weight in zip(mine, draws.T / len(rows), strict=True))
-        values[name] = (_parts(mine.sum(2), axis=1).mean(0), drawn)
+        # A query that nothing has this influence on has nothing to share.
+        some = np.flatnonzero(mine.sum((1, 2)) > 0)
+        values[name] = _means(mine[some], draws.T[some], blocks)
     with np.errstate(invalid="ignore", divide="ignore"):
         values["lift"] = (values["positive"][0] / part, values["positive"][1] / drawn_part)
     return [
@@ -134,6 +134,26 @@ def _of_group(found: Totals, names: Sequence[str], group: str, rows: Array, seed
         )
         for region, name in enumerate(names)
     ]
+
+
+def _means(sums: Array, draws: Array, blocks: Array) -> tuple[Array, Array]:
+    """Mean over queries of the regions' shares, and the same under each draw; NaN where no query is left.
+
+    Args:
+        sums: of influence, shape (queries, regions, blocks).
+        draws: how often each query is drawn, shape (queries, draws).
+        blocks: how often each block is drawn, shape (draws, blocks).
+    Returns:
+        shapes (regions,) and (regions, draws).
+    """
+    total = draws.sum(0)
+    weights = np.divide(draws, total, out=np.full(draws.shape, np.nan), where=total > 0)
+    drawn = np.full((sums.shape[1], len(blocks)), 0.0 if len(sums) else np.nan)
+    # Query by query, so that memory holds one table of regions × draws.
+    for query, weight in zip(sums, weights, strict=True):
+        drawn += _parts(query @ blocks.T) * weight
+    mean = _parts(sums.sum(2), axis=1).mean(0) if len(sums) else np.full(sums.shape[1], np.nan)
+    return mean, drawn
 
 
 def _parts(values: Array, axis: int = 0) -> Array:
