@@ -58,6 +58,7 @@ def test_every_command_has_help_with_an_example(tmp_path):
         "index",
         "indexes",
         "regions",
+        "audit",
         "filter",
     ):
         assert name in listing

@@ -1,5 +1,6 @@
 """Indexes and answers from them, through flows and commands, on a real store and a real MLflow."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,7 +12,9 @@ import pandas as pd
 import pytest
 
 from influcoder import asked
+from influcoder.attribution.audit import Audit
 from influcoder.attribution.index import Index, manifests
+from influcoder.journal import Action, entries
 from influcoder.registry import Registry
 from influcoder.samples import read_corpus
 from influcoder.settings import load_settings
@@ -208,5 +211,38 @@ def test_regions_that_drive_some_queries(story, tmp_path):
     logged = {item.path for item in mlflow.MlflowClient().list_artifacts(run_id)}
     assert logged == {path.name for path in folder.iterdir()} == {"regions.json", "shares.png", "lifts.png"}
     again = run(*given, "--out", str(folder))
+    assert again.returncode == 1
+    assert "is there already" in again.stderr
+
+
+def test_an_audit_is_recorded_and_a_changed_report_is_found_out(story, store, tmp_path):
+    folder = tmp_path / "audit"
+    given = ("audit", "--prompt", "Tell a story", "--answer", "comet rocket moon gravity probe", "--out", str(folder))
+    done = run(*given, "--k", "4", "--least", "2", "--verify", "3", "--controls", "5")
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = Audit.model_validate_json((folder / "record.json").read_bytes())
+    version = Registry(load_settings().mlflow).version("champion")
+    chain = {link.what: link.id for link in record.chain}
+    assert chain["index"] == story["flow"]
+    assert (chain["encoder version"], chain["label set"]) == (version.version, version.label_set_id)
+    assert (chain["decoder"], chain["teacher"]) == (version.decoder_fingerprint, version.tags["teacher.id"])
+    assert [point.exact is not None for point in record.most] == [True, True, True, False]
+    assert len(record.controls) == 5
+    assert record.rulers[-1].rho == pytest.approx(float(version.tags["agreement.rho"]))
+    (entry,) = [entry for entry in entries(store, "indexed") if entry.action is Action.AUDITED]
+    assert entry.version == version.version
+    for name, digest in entry.digests.items():
+        data = (folder / name).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == digest
+        assert store.get(f"audits/{record.id}/{name}") == data
+        known = run("audit", "--check", str(folder / name))
+        assert known.returncode == 0, known.stderr
+        assert f"journal entry {entry.number}" in known.stdout
+    page = folder / "report.html"
+    page.write_bytes(page.read_bytes().replace(b"comet", b"comeT", 1))
+    changed = run("audit", "--check", str(page))
+    assert changed.returncode == 1
+    assert "the journal knows no report" in changed.stderr
+    again = run(*given)
     assert again.returncode == 1
     assert "is there already" in again.stderr

@@ -1,5 +1,6 @@
 """From an answer to a report: exact checks, the chain of evidence, and an entry in the journal."""
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,7 @@ def _controls(answerer: Answerer, answer: Answer, count: int) -> tuple[float, ..
     drawn = answerer.index.samples(rows.tolist())
     chosen = [drawn[row] for row in rows.tolist() if drawn[row].hash not in listed][:count]
     block = answerer.exact(answer.output, chosen)
-    return tuple(block.labels[0].tolist()) if block.queries else ()
+    return tuple(value for value in block.labels[0].tolist() if math.isfinite(value)) if block.queries else ()
 
 
 def _rulers(store: ObjectStore, version: EncoderVersion) -> tuple[Ruler, ...]:

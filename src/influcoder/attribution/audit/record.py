@@ -140,15 +140,15 @@ class Audit(_Record):
         found, toward = self.checked, sum(value > 0 for value in self.checked)
         return (
             f"For {len(found)} of them the influence was computed exactly from the model itself: {toward} of "
-            f"{len(found)} push the model towards this answer, and the mean is {_mean(found):.3f} (1 would be a copy of "
-            "it, 0 nothing)."
+            f"{len(found)} push the model towards this answer, and the mean is {_mean(found):.3f} (1 would be a copy, "
+            "0 nothing)."
         )
 
     def _against_chance(self) -> str:
         wins = [(value > other) + (value == other) / 2 for value in self.checked for other in self.controls]
         return (
             f"{len(self.controls)} samples drawn at random from the same data have {_mean(self.controls):.3f} on "
-            f"average; a listed sample has the larger exact influence in {_mean(wins):.0%} of pairs, where 50% would be "
+            f"average; a listed sample has the larger exact influence in {_mean(wins):.0%} of pairs; 50% would be "
             "chance."
         )
 

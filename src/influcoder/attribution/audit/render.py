@@ -1,6 +1,7 @@
 """The pages of an audit: HTML from a template, PDF by fpdf2; both stand for themselves."""
 
 import logging
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,7 +129,7 @@ def _back(pdf: "FPDF", audit: Audit) -> None:
     _table(pdf, ("word", "meaning"), list(WORDS.items()), (38, 136))
 
 
-def _table(pdf: "FPDF", head: tuple[str, ...], rows: list[tuple[str, ...]], widths: tuple[int, ...]) -> None:
+def _table(pdf: "FPDF", head: tuple[str, ...], rows: Sequence[tuple[str, ...]], widths: tuple[int, ...]) -> None:
     _style(pdf, 8, _INK)
     pdf.set_draw_color(*_LINE)
     align = tuple("RIGHT" if name in ("rank", "estimate", "exact") else "LEFT" for name in head)
