@@ -59,6 +59,7 @@ def test_every_command_has_help_with_an_example(tmp_path):
         "indexes",
         "regions",
         "audit",
+        "serve",
         "filter",
     ):
         assert name in listing

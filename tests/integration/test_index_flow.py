@@ -3,11 +3,15 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -246,3 +250,99 @@ def test_an_audit_is_recorded_and_a_changed_report_is_found_out(story, store, tm
     again = run(*given)
     assert again.returncode == 1
     assert "is there already" in again.stderr
+
+
+@pytest.fixture(scope="module")
+def address(story):
+    """The address of a server that a command started."""
+    process = subprocess.Popen([COMMAND, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=os.environ)
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("http://127.0.0.1:"), line
+        yield line.split()[0]
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_server_answers_like_the_commands(story, store, address):
+    state = httpx.get(f"{address}/api/state").raise_for_status().json()
+    version = Registry(load_settings().mlflow).version("champion")
+    assert (state["encoder"], state["index"], state["decoder"]) == (
+        version.version,
+        story["flow"],
+        version.decoder_fingerprint,
+    )
+    assert state["badge"] == "never checked"
+    texts = ["rocket moon comet", "flour butter oven", "anchor harbour sail"]
+    before = sum(len(batch.questions) for batch in asked.read(store))
+    body = {"outputs": [{"answer": text} for text in texts[:2]], "k": 3, "least": 1, "private": True}
+    found = httpx.post(f"{address}/api/attribute", json=body, timeout=60).raise_for_status().json()
+    shown = run("attribute", "--answer", texts[0], "--k", "3", "--least", "1", "--private", "--json")
+    assert found["answers"][0]["rows"] == [json.loads(line) for line in shown.stdout.splitlines()]
+    assert len(found["answers"]) == 2
+    samples = [{"target": text} for text in texts]
+    vectors = np.array(
+        httpx.post(f"{address}/api/embed", json={"samples": samples}).raise_for_status().json()["vectors"]
+    )
+    body = {"queries": samples[:1], "candidates": samples}
+    scores = httpx.post(f"{address}/api/score", json=body).raise_for_status().json()["scores"]
+    np.testing.assert_allclose(scores, np.clip(vectors[:1] @ vectors.T, -1, 1), atol=1e-5)
+    assert sum(len(batch.questions) for batch in asked.read(store)) == before
+
+
+def test_a_server_refuses_what_is_too_much_or_makes_no_sense(address):
+    sample = {"target": "comet"}
+    for path, body, status in (
+        ("attribute", {"outputs": [{"prompt": " ", "answer": ""}]}, 422),
+        ("attribute", {"outputs": []}, 422),
+        ("attribute", {"outputs": [{"answer": "x" * 50_001}]}, 422),
+        ("attribute", {"outputs": [{"answer": "x"}], "k": 101}, 422),
+        ("embed", {"samples": [sample] * 257}, 422),
+        ("embed", {"samples": [{"target": " "}]}, 422),
+        ("score", {"queries": [sample], "candidates": [sample], "other": 1}, 422),
+        ("embed", {"samples": [{"target": "x" * (9 * 2**20)}]}, 413),
+    ):
+        answer = httpx.post(f"{address}/api/{path}", json=body, timeout=60)
+        assert answer.status_code == status, (path, str(body)[:80], answer.text[:200])
+    assert httpx.get(f"{address}/api/health").json() == {"status": "up"}
+    page = httpx.get(address)
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_many_clients_at_once_get_their_own_answers(address):
+    words = [
+        "rocket moon",
+        "flour butter",
+        "anchor sail",
+        "oven dough",
+        "comet probe",
+        "tide keel",
+        "radar",
+        "sugar",
+    ] * 2
+
+    def ask(text):
+        body = {"outputs": [{"answer": text}], "k": 2, "private": True}
+        return httpx.post(f"{address}/api/attribute", json=body, timeout=120).raise_for_status().json()
+
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(ask, words))
+    assert [item["answers"][0]["answer"] for item in found] == words
+    assert found[:8] == found[8:]
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium")
+def test_the_page_shows_badge_and_lineage(story, address, tmp_path):
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--virtual-time-budget=8000",
+    ]
+    command = ["chromium", *flags, f"--user-data-dir={tmp_path}", "--dump-dom", address]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    assert ">never checked<" in page
+    assert story["flow"] in page

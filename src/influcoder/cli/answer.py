@@ -11,6 +11,7 @@ from typing import Any
 from influcoder.asked import remember
 from influcoder.attribution import Ranking, attribute_from, verify
 from influcoder.attribution.index import Manifest
+from influcoder.attribution.index.manifest import pointer_of
 from influcoder.cli.outputs import Asked
 from influcoder.decoder import Decoder
 from influcoder.errors import SampleError
@@ -97,9 +98,9 @@ class Answerer:
         self._registry, self._store = Registry(settings.mlflow), ObjectStore(settings.store)
         self.champion = self._registry.version(CHAMPION)
         self._spec = load_manifest(self._store, self.champion.label_set_id).identity.teacher.spec
-        self._encoder = open_encoder(self._registry, self.champion, folder, settings)
-        embedder = embedder_of(self._registry, self.champion, self._encoder)
-        place = (self._store, self.champion, self._encoder, embedder, settings.corpus)
+        self.encoder = open_encoder(self._registry, self.champion, folder, settings)
+        self._embedder = embedder_of(self._registry, self.champion, self.encoder)
+        place = (self._store, self.champion, self.encoder, self._embedder, settings.corpus)
         self.index, self._stale = opened_index(*place)
         # Another storage type of the weights is another fingerprint, and what was seen of a decoder is of the default.
         seen = seen_fingerprint(self._store, settings.decoder) if self._spec.dtype == "float32" else None
@@ -134,11 +135,11 @@ class Answerer:
             exact: of how many of each end exact influence is computed, too.
             private: leave them out of the log of questions.
         """
-        found = attribute_from(self.index, self._encoder, outputs, k, least)
+        found = attribute_from(self.index, self.encoder, outputs, k, least)
         if exact:
             found = [self._verified(*pair, exact) for pair in zip(outputs, found, strict=True)]
         remember(self._store, self._settings.asked, outputs, self.champion.version, self._present, private)
-        answered = (self.champion, self.index.manifest, self._warnings())
+        answered = (self.champion, self.index.manifest, self.warnings())
         return [Answer(output, ranking, *answered) for output, ranking in zip(outputs, found, strict=True)]
 
     def exact(self, output: Sample, samples: Sequence[Sample]) -> Block:
@@ -158,7 +159,13 @@ class Answerer:
     def _verified(self, output: Sample, found: Ranking, exact: int) -> Ranking:
         return verify(found, self.exact(output, Ranking(found.most[:exact], found.least[:exact]).samples))
 
-    def _warnings(self) -> tuple[str, ...]:
+    def is_stale(self) -> bool:
+        """Whether another index answers for this encoder and corpus now."""
+        pointer = pointer_of(self._store, self._embedder, self._settings.corpus)
+        return pointer is not None and pointer.index != self.index.manifest.id
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of its answers must know."""
         said = caveats(self._store, self._registry.model, self.champion, self._settings.decoder, self._present)
         return (*said, self._stale) if self._stale else said
 

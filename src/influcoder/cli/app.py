@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from influcoder.cli import alerts, attribute, audit, champion, checks, filtering, indexes, questions, regions
+from influcoder.cli import alerts, attribute, audit, champion, checks, filtering, indexes, questions, regions, serve
 from influcoder.cli.stack import SERVERS, Stack
 from influcoder.cli.terminal import console
 from influcoder.errors import InflucoderError, ServiceError
@@ -152,7 +152,7 @@ for _command in (champion.promote, champion.approve, champion.rollback, champion
     app.command()(_command)
 for _other in (champion.sweep, champion.watch, champion.backfill, checks.checks, questions.asked, questions.cause):
     app.command()(_other)
-for _more in (indexes.index, indexes.indexes, attribute.attribute, regions.regions, audit.audit):
+for _more in (indexes.index, indexes.indexes, attribute.attribute, regions.regions, audit.audit, serve.serve):
     app.command()(_more)
 app.command("filter")(filtering.filter_corpus)
 app.add_typer(champion.breaker, name="breaker")

@@ -1,0 +1,1 @@
+"""The champion behind HTTP: a page for people, and JSON for programs."""
