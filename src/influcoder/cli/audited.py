@@ -178,19 +178,25 @@ def _chain(store: ObjectStore, registry: Registry, settings: Settings, answer: A
     champion, manifest = answer.champion, answer.index
     labels = load_manifest(store, champion.label_set_id)
     teacher = labels.identity.teacher
-    journal = [e for e in entries(store, registry.model) if e.action.moves and e.version == champion.version]
-    made = f"made champion by {journal[-1].actor} at {journal[-1].created}, journal entry {journal[-1].number}"
     return (
         Link(what="answer", id=answer.output.hash, detail="SHA-256 of what was asked and what was answered"),
         Link(what="index", id=manifest.id, detail=f"{manifest.rows} samples, {manifest.created}"),
         Link(what="data", id=manifest.identity.corpus, detail=manifest.corpus_uri),
-        Link(what="encoder version", id=champion.version, detail=made if journal else "no entry of the journal"),
+        Link(what="encoder version", id=champion.version, detail=_made(store, registry, champion)),
         Link(what="encoder files", id=champion.tags.get("encoder.sha256", "unknown"), detail=f"run {champion.run_id}"),
         Link(what="label set", id=labels.id, detail=store.uri(f"labelsets/{labels.id}/manifest.json")),
         Link(what="teacher", id=teacher.id, detail=f"{teacher.spec.method}, LoRA rank {teacher.spec.rank}"),
         Link(what="decoder", id=champion.decoder_fingerprint, detail=f"in use: {settings.decoder}"),
         Link(what="code", id=code_commit(), detail="commit of Influcoder"),
     )
+
+
+def _made(store: ObjectStore, registry: Registry, champion: EncoderVersion) -> str:
+    """Who made it champion, as the journal says."""
+    found = [e for e in entries(store, registry.model) if e.action.moves and e.version == champion.version]
+    if not found:
+        return "the journal does not say who made it champion"
+    return f"made champion by {found[-1].actor} at {found[-1].created}, journal entry {found[-1].number}"
 
 
 def _number(value: object) -> float | None:
