@@ -16,6 +16,7 @@ from influcoder.registry import CHAMPION, Registry
 from influcoder.samples import Sample
 from influcoder.settings import Settings
 from influcoder.store import ObjectStore
+from monitoring.breaker import trust_of
 from monitoring.check import checks
 
 # How long an answer may come from a champion that is champion no more.
@@ -33,7 +34,7 @@ class Desk:
     """
 
     _answerer: Answerer
-    _verdict: str
+    _badge: str
     _looked: float
 
     def __init__(self, settings: Settings, fresh: float = FRESH_SECONDS) -> None:
@@ -68,7 +69,7 @@ class Desk:
             champion, index = answerer.champion, answerer.index.manifest
             tags = champion.tags
             return {
-                "badge": self._verdict or "never checked",
+                "badge": self._badge,
                 "warnings": list(answerer.warnings()),
                 "encoder": champion.version,
                 "agreement": {name: tags.get(f"agreement.{name}") for name in ("rho", "lo", "hi", "floor")},
@@ -96,6 +97,9 @@ class Desk:
         if not self._opened or version != self._answerer.champion.version or self._answerer.is_stale():
             self._opened += 1
             self._answerer = Answerer(self._settings, Path(self._folder.name, str(self._opened)))
-        found = [check for check in checks(ObjectStore(self._settings.store)) if check.encoder_version == version]
-        self._verdict = str(found[-1].verdict) if found else ""
+        store = ObjectStore(self._settings.store)
+        found = [check for check in checks(store) if check.encoder_version == version]
+        self._badge = str(found[-1].verdict) if found else "never checked"
+        if trust_of(store, registry.model):
+            self._badge = "degraded"
         self._looked = time.monotonic()
