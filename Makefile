@@ -13,9 +13,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest
 
-# A quarter of an hour: every flow killed at every kind of write, servers that die, damage, wrong clocks.
+# Half an hour: every flow killed at every kind of write, servers that die, damage, wrong clocks, whole loops.
 test-faults: $(STAMP)
 	$(BIN)/pytest tests/faults
+	$(BIN)/pytest -m long tests/integration
 
 check: $(STAMP)
 	$(BIN)/ruff check .

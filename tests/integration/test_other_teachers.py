@@ -21,6 +21,8 @@ from influcoder.samples import read_corpus, split_of
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 
+pytestmark = pytest.mark.long
+
 SPEC = TeacherSpec(max_tokens=96, projection_dim=1024)
 
 

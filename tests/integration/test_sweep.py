@@ -14,6 +14,8 @@ from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 from monitoring.lease import Lease, held
 
+pytestmark = pytest.mark.long
+
 BEGIN = """
 import json, sys
 from flows.check import check
