@@ -53,6 +53,7 @@ def test_everything_is_deployed_with_its_trigger_and_schedule(deployments):
     assert len(automations) == 2, "the other one notices runs whose process died"
 
 
+@pytest.mark.long
 def test_the_loop(deployments, store, registry, stack, tiny_decoder, scrambled_corpus_file, capsys):
     lines = []
     deployments.run("label", lines.append)
