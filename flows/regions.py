@@ -13,13 +13,14 @@ from influcoder.attribution.regions import Scope, Survey, survey, write_survey
 from influcoder.attribution.regions.survey import By, drawn
 from influcoder.decoder import load_decoder
 from influcoder.encoder import Encoder
-from influcoder.errors import SampleError, SettingsError
+from influcoder.errors import SettingsError
 from influcoder.indexed import embedder_of, opened_index
 from influcoder.opened import open_encoder
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.samples import Sample, read_corpus
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
+from influcoder.workspace import refuse_taken, whole_folder
 from monitoring.caveats import caveats
 from monitoring.decoders import seen_fingerprint
 
@@ -51,12 +52,12 @@ def regions(
         draw_map: whether to draw the map.
         decoder: the decoder in use; from the settings unless given.
     Raises:
-        SettingsError: no queries are named.
-        SampleError: the folder is there already, or the pool can't be divided so.
+        SettingsError: no queries are named, or the folder is there already.
+        SampleError: the pool can't be divided so.
     """
     settings = load_settings(decoder=decoder, corpus=corpus, queries=queries)
-    if out and Path(out).exists():
-        raise SampleError(f"{out} is there already.", "Name a folder that is not there yet.")
+    if out:
+        refuse_taken(Path(out))
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     version, asked = registry.version(CHAMPION), asked_of(settings)
     scope = Scope(by, count, points, draw_map, settings.labels.seed)
@@ -68,11 +69,8 @@ def regions(
         written = write_survey(found, Path(pages), behind, caption(version, index))
         page = log(registry, version, written)
         if out:
-            # Whole or not at all, on whatever file system.
-            part = Path(f"{out}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(pages, part)
-            part.rename(out)
+            with whole_folder(Path(out)) as part:
+                shutil.copytree(pages, part, dirs_exist_ok=True)
     report(found, behind, page)
     return {**behind, "run": page, "files": [path.name for path in written]}
 

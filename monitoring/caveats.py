@@ -4,7 +4,7 @@ from influcoder.errors import InflucoderError
 from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore
 from monitoring.breaker import trust_of
-from monitoring.check import checks
+from monitoring.check import newest_check
 from monitoring.decision import Verdict
 
 
@@ -35,12 +35,11 @@ def caveats(
 def last_verdict(store: ObjectStore, champion: EncoderVersion) -> tuple[str, ...]:
     """What the last check of an encoder found, where it did not find it in order; every check is read for that."""
     try:
-        found = [check for check in checks(store) if check.encoder_version == champion.version]
+        last = newest_check(store, champion.version)
     except InflucoderError as error:
         return (f"nobody knows what the last check of these scores found: {error}",)
-    if not found:
+    if last is None:
         return (f"encoder version {champion.version} was never checked since it was trained: run influcoder check.",)
-    last = found[-1]
     if last.verdict is Verdict.OK:
         return ()
     rho = last.figures["rho"]

@@ -135,6 +135,11 @@ def checks(store: ObjectStore) -> list[Check]:
     return sorted((load_check(store, check_id) for check_id in check_ids(store)), key=lambda check: check.created)
 
 
+def newest_check(store: ObjectStore, version: str) -> Check | None:
+    """The last check of an encoder version; every check in the store is read for that."""
+    return next((check for check in reversed(checks(store)) if check.encoder_version == version), None)
+
+
 def facts(check: Check, alpha: float) -> dict[str, float]:
     """Numbers of the decision and of what was spent, for charts, by names in `monitoring.metrics.FACTS`.
 

@@ -55,6 +55,13 @@ class EncoderVersion:
         """The labels that it was distilled from."""
         return self.tags["labelset.id"]
 
+    def figure(self, tag: str) -> float | None:
+        """A tag as a number; None where it is missing or says that it is unknown."""
+        try:
+            return float(self.tags[tag])
+        except (KeyError, ValueError):
+            return None
+
 
 @dataclass(frozen=True)
 class Evidence:

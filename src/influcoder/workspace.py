@@ -1,4 +1,4 @@
-"""Temporary folders for work on the way, which outlive no process by long."""
+"""Folders: temporary ones for work on the way, and those of results, which are whole or not there."""
 
 import shutil
 import tempfile
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from influcoder.alive import is_gone, mark
+from influcoder.errors import SettingsError
 
 _PREFIX, _PROCESS = "influcoder-work-", "process"
 
@@ -26,3 +27,28 @@ def workspace() -> Iterator[Path]:
         folder = Path(name, "work")
         folder.mkdir()
         yield folder
+
+
+def refuse_taken(path: Path) -> None:
+    """Say that a result's folder is taken, before the work.
+
+    Raises:
+        SettingsError: it is there already.
+    """
+    if path.exists():
+        raise SettingsError(f"{path} is there already.", "Name a folder that is not there yet.")
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside a result's, which takes its name when all is written; what a killed run left goes first.
+
+    Raises:
+        SettingsError: the result's folder is there already.
+    """
+    refuse_taken(path)
+    part = path.with_name(f"{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    yield part
+    part.rename(path)

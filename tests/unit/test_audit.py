@@ -2,11 +2,11 @@
 
 import io
 import re
-from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from page_tags import Tags
 from pypdf import PdfReader
 
 from influcoder.attribution.audit import Audit, Link, Point, Ruler, render_html, render_pdf
@@ -69,15 +69,6 @@ def test_both_pages_say_the_same():
         assert item.sha256 in pdf.replace(" ", "")
     assert found.id in page
     assert found.id in pdf
-
-
-class Tags(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
 
 
 def test_hostile_text_stays_text_and_nothing_is_fetched():

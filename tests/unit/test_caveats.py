@@ -5,6 +5,7 @@ import pytest
 from influcoder.errors import StoreError
 from influcoder.registry import EncoderVersion
 from monitoring import caveats as caveats_module
+from monitoring import check as check_module
 from monitoring.caveats import caveats, last_verdict
 from monitoring.check import Check
 
@@ -34,7 +35,7 @@ def champion():
 
 
 def said(monkeypatch, champion, found):
-    monkeypatch.setattr(caveats_module, "checks", lambda _store: found)
+    monkeypatch.setattr(check_module, "checks", lambda _store: found)
     return last_verdict(None, champion)
 
 
@@ -59,7 +60,7 @@ def test_checks_that_can_not_be_read_stop_no_answer(monkeypatch, champion):
     def broken(_store):
         raise StoreError("the store is away.")
 
-    monkeypatch.setattr(caveats_module, "checks", broken)
+    monkeypatch.setattr(check_module, "checks", broken)
     (line,) = last_verdict(None, champion)
     assert "nobody knows" in line
     assert "the store is away" in line

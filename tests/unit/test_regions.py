@@ -1,12 +1,12 @@
 """Regions: shares against sums over the whole matrix, invariances, divisions, near-duplicates, files."""
 
 import json
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from page_tags import Tags
 
 from influcoder.attribution.regions import Scope, survey, write_survey
 from influcoder.attribution.regions.duplicates import groups_of_duplicates
@@ -16,17 +16,6 @@ from influcoder.errors import SampleError, ShapeError
 from influcoder.samples import Sample
 
 TOPICS = {"sea": "anchor harbour sail tide", "kitchen": "oven flour butter whisk", "orbit": "rocket moon comet probe"}
-
-
-class Tags(HTMLParser):
-    """The tags of a page with their attributes."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
 
 
 class Pool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from pydantic_core import to_json
 
 from influcoder.attribution.cut import Cut
 from influcoder.attribution.filter import Scored
@@ -147,8 +148,8 @@ class FilterFolder:
             **facts,
             "sha256": digests,
         }
-        with (self._part / SUMMARY).open("w") as file:
-            file.write(json.dumps(_plain(summary), indent=1, ensure_ascii=False, allow_nan=False))
+        with (self._part / SUMMARY).open("wb") as file:
+            file.write(to_json(summary, indent=1, inf_nan_mode="null"))
             _sync(file)
         (self._part / _POOL).unlink()
         try:
@@ -183,15 +184,6 @@ def _record(sample: Sample) -> dict[str, str]:
 
 def _line(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode() + b"\n"
-
-
-def _plain(value: Any) -> Any:
-    """The same as JSON can say it: what is not finite is null."""
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _sync(file: IO[Any]) -> None:

@@ -71,13 +71,12 @@ class Answer:
 
     @cached_property
     def _behind(self) -> dict[str, Any]:
-        tags = self.champion.tags
         figures = {"agreement": "rho", "agreement_lo": "lo", "agreement_hi": "hi"}
         return {
             "encoder": self.champion.version,
             "label_set": self.champion.label_set_id,
             "decoder": self.champion.decoder_fingerprint,
-            **{name: _number(tags.get(f"agreement.{tag}")) for name, tag in figures.items()},
+            **{name: self.champion.figure(f"agreement.{tag}") for name, tag in figures.items()},
             "index": self.index.id,
             "corpus": self.index.corpus_uri,
         }
@@ -198,10 +197,3 @@ def _chat(decoder: Decoder, prompt: str) -> str:
         return prompt
     message = [{"role": "user", "content": prompt}]
     return str(decoder.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
-
-
-def _number(tag: str | None) -> float | None:
-    try:
-        return None if tag is None else float(tag)
-    except ValueError:
-        return None

@@ -88,9 +88,10 @@ def table(answer: "Answer") -> "Table":
     """The answer for a terminal."""
     from rich.table import Table
 
+    from influcoder.attribution.excerpt import excerpt
     from influcoder.cli.tables import agreement_words
 
-    grid = Table(title=escape(f"What drove: {_short(answer.output.target, 100)}"), title_justify="left", expand=True)
+    grid = Table(title=escape(f"What drove: {excerpt(answer.output.target, 100)}"), title_justify="left", expand=True)
     for name in ("", "estimate", "exact", "percentile"):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("source", no_wrap=True)
@@ -99,7 +100,7 @@ def table(answer: "Answer") -> "Table":
         for item in end:
             exact = "" if item.exact is None else f"{item.exact:.3f}"
             row = (str(item.rank), f"{item.score:.3f}", exact, f"{item.percentile:.1f}")
-            grid.add_row(*row, escape(item.sample.source), escape(_short(item.sample.text, 90)))
+            grid.add_row(*row, escape(item.sample.source), escape(excerpt(item.sample.text, 90)))
         grid.add_section()
     tags = answer.champion.tags
     caption = (
@@ -109,8 +110,3 @@ def table(answer: "Answer") -> "Table":
     )
     grid.caption = escape("\n".join((caption, *(f"warning: {line}" for line in answer.warnings))))
     return grid
-
-
-def _short(text: str, length: int) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= length else f"{flat[: length - 1]}…"

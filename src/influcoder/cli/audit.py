@@ -39,9 +39,9 @@ def audit(
     from influcoder.cli.audited import Extent, examine, publish
     from influcoder.cli.outputs import Asked
     from influcoder.settings import load_settings
+    from influcoder.workspace import refuse_taken
 
-    if out.exists():
-        raise SettingsError(f"{out} is there already.", "Name a folder that is not there yet.")
+    refuse_taken(out)
     settings = load_settings(decoder=decoder or None, corpus=corpus or None)
     with answering(settings) as answerer:
         output = answerer.output(Asked(prompt=prompt, answer=answer or ""))

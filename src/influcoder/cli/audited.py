@@ -1,7 +1,6 @@
 """From an answer to a report: exact checks, the chain of evidence, and an entry in the journal."""
 
 import math
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from influcoder.registry import EncoderVersion, Registry
 from influcoder.samples import Sample
 from influcoder.settings import Settings
 from influcoder.store import ObjectStore, sha256
-from monitoring.check import checks
+from influcoder.workspace import refuse_taken, whole_folder
+from monitoring.check import newest_check
 
 HTML, PDF, RECORD = "report.html", "report.pdf", "record.json"
 
@@ -74,10 +74,9 @@ def publish(audit: Audit, settings: Settings, folder: Path) -> Entry:
     """Render a report, keep it in the store, journal its checksums, and write it to a folder; whole or not at all.
 
     Raises:
-        SampleError: the folder is there already.
+        SettingsError: the folder is there already.
     """
-    if folder.exists():
-        raise SampleError(f"{folder} is there already.", "Name a folder that is not there yet.")
+    refuse_taken(folder)
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     files = {
         HTML: render_html(audit),
@@ -96,12 +95,9 @@ def publish(audit: Audit, settings: Settings, folder: Path) -> Entry:
         digests={name: sha256(data) for name, data in files.items()},
     )
     entry = Champions(store, registry).note(event)
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    for name, data in files.items():
-        (part / name).write_bytes(data)
-    part.rename(folder)
+    with whole_folder(folder) as part:
+        for name, data in files.items():
+            (part / name).write_bytes(data)
     return entry
 
 
@@ -150,9 +146,8 @@ def _controls(answerer: Answerer, answer: Answer, count: int) -> tuple[float, ..
 
 
 def _rulers(store: ObjectStore, version: EncoderVersion) -> tuple[Ruler, ...]:
-    found = [check for check in checks(store) if check.encoder_version == version.version]
-    rulers = []
-    for check in found[-1:]:
+    rulers, check = [], newest_check(store, version.version)
+    if check is not None:
         rho, bounds = check.figures["rho"], check.bounds
         rulers.append(
             Ruler(
@@ -166,8 +161,8 @@ def _rulers(store: ObjectStore, version: EncoderVersion) -> tuple[Ruler, ...]:
     rulers.append(
         Ruler(
             **{name: float(tags[f"agreement.{name}"]) for name in ("rho", "lo", "hi")},
-            floor=_number(tags.get("agreement.floor")),
-            ceiling=_number(tags.get("labels.ceiling")),
+            floor=version.figure("agreement.floor"),
+            ceiling=version.figure("labels.ceiling"),
             measured="when the encoder was trained, on samples that it was not trained on",
         )
     )
@@ -197,10 +192,3 @@ def _made(store: ObjectStore, registry: Registry, champion: EncoderVersion) -> s
     if not found:
         return "the journal does not say who made it champion"
     return f"made champion by {found[-1].actor} at {found[-1].created}, journal entry {found[-1].number}"
-
-
-def _number(value: object) -> float | None:
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from influcoder.attribution.audit.record import Audit, Point
+from influcoder.attribution.excerpt import excerpt
 
 if TYPE_CHECKING:
     from fpdf import FPDF
@@ -37,7 +39,7 @@ def render_html(audit: Audit) -> bytes:
     """A page for a browser, without scripts or anything from the network."""
     loader = PackageLoader("influcoder.attribution.audit", "templates")
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    pages.filters["short"] = short
+    pages.filters["short"] = partial(excerpt, length=_LONGEST)
     page = pages.get_template("audit.html.j2")
     return page.render(audit=audit, title=TITLE, limits=LIMITS, words=WORDS).encode()
 
@@ -73,12 +75,6 @@ def render_pdf(audit: Audit) -> bytes:
     return bytes(pdf.output())
 
 
-def short(text: str, length: int = _LONGEST) -> str:
-    """A text on one line, cut off where it is long."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= length else f"{flat[: length - 1]}…"
-
-
 def _front(pdf: "FPDF", audit: Audit) -> None:
     _style(pdf, 18, _INK, bold=True)
     pdf.multi_cell(0, 9, TITLE, new_x="LMARGIN", new_y="NEXT")
@@ -92,9 +88,9 @@ def _front(pdf: "FPDF", audit: Audit) -> None:
         pdf.set_fill_color(255)
     if audit.prompt:
         _heading(pdf, "The model was asked")
-        _text(pdf, short(audit.prompt, 3000))
+        _text(pdf, excerpt(audit.prompt, 3000))
     _heading(pdf, "It answered")
-    _text(pdf, short(audit.answer, 3000))
+    _text(pdf, excerpt(audit.answer, 3000))
     _heading(pdf, "What was found")
     for sentence in audit.findings:
         _text(pdf, sentence)
@@ -109,7 +105,7 @@ def _points(pdf: "FPDF", title: str, points: tuple[Point, ...]) -> None:
             str(point.rank),
             f"{point.estimate:.3f}",
             "–" if point.exact is None else f"{point.exact:.3f}",
-            f"{point.source or 'no source'} · {point.id}\n{short(point.text, 420)}\nSHA-256 {point.sha256}",
+            f"{point.source or 'no source'} · {point.id}\n{excerpt(point.text, 420)}\nSHA-256 {point.sha256}",
         )
         for point in points
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from influcoder.attribution.excerpt import excerpt
 from influcoder.attribution.regions.grouping import Regions
 from influcoder.errors import SampleError
 from influcoder.samples import Sample
@@ -172,9 +173,7 @@ def _words(points: Points, regions: Regions) -> list[str]:
 def _wrapped(text: str, length: int) -> str:
     import textwrap
 
-    flat = " ".join(text.split())
-    short = flat if len(flat) <= length else f"{flat[: length - 1]}…"
-    return "<br>".join(escape(line) for line in textwrap.wrap(short, _LINE))
+    return "<br>".join(escape(line) for line in textwrap.wrap(excerpt(text, length), _LINE))
 
 
 def _palette(count: int) -> list[str]:

@@ -1,8 +1,9 @@
 """A survey as files: a table for programs, plots and a map for people."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
+
+from pydantic_core import to_json
 
 from influcoder.attribution.regions.atlas import atlas, write_atlas
 from influcoder.attribution.regions.plots import lifts_figure, shares_figure
@@ -33,7 +34,7 @@ def write_survey(found: Survey, folder: Path, facts: dict[str, object], caption:
         "near_duplicates": [asdict(item) for item in found.duplicates],
     }
     # An interval that does not exist is null: NaN is no JSON.
-    written[0].write_text(json.dumps(_finite(record), indent=1, ensure_ascii=False))
+    written[0].write_bytes(to_json(record, indent=1, inf_nan_mode="null"))
     shares_figure(found.overall, caption).savefig(written[1])
     lifts = lifts_figure(found.shares, caption)
     if lifts is not None:
@@ -43,11 +44,3 @@ def write_survey(found: Survey, folder: Path, facts: dict[str, object], caption:
         title = f"{len(found.points.samples):,} samples, near where their influence is alike"
         written.append(write_atlas(atlas(found.points, found.regions, title, caption), folder / MAP))
     return written
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and value != value else value

@@ -17,7 +17,7 @@ from influcoder.samples import Sample
 from influcoder.settings import Settings
 from influcoder.store import ObjectStore
 from monitoring.breaker import trust_of
-from monitoring.check import checks
+from monitoring.check import newest_check
 
 # How long an answer may come from a champion that is champion no more.
 FRESH_SECONDS = 60.0
@@ -98,8 +98,8 @@ class Desk:
             self._opened += 1
             self._answerer = Answerer(self._settings, Path(self._folder.name, str(self._opened)))
         store = ObjectStore(self._settings.store)
-        found = [check for check in checks(store) if check.encoder_version == version]
-        self._badge = str(found[-1].verdict) if found else "never checked"
+        last = newest_check(store, version)
+        self._badge = str(last.verdict) if last else "never checked"
         if trust_of(store, registry.model):
             self._badge = "degraded"
         self._looked = time.monotonic()
