@@ -10,21 +10,23 @@ from prefect import flow
 from flows.steps import show, step
 from influcoder.asked import remember
 from influcoder.attribution.curve import Aim
-from influcoder.attribution.filter import batches_of, cohort_of
+from influcoder.attribution.filter import cohort_of, cohort_rows
 from influcoder.attribution.filter_check import exact_scores, to_verify, verified
 from influcoder.attribution.filter_folder import Decision, FilterFolder
 from influcoder.attribution.filtering import AUTO, Inputs, Request, Sifted, facts, notes, read_inputs, sift
+from influcoder.attribution.index import Index, Manifest
 from influcoder.decoder import Decoder
+from influcoder.indexed import embedder_of, up_to_date
 from influcoder.influence.teacher import TeacherSpec
-from influcoder.labelsets.build import decoder_for, label_plan
+from influcoder.labelsets.build import curvature_pool, decoder_for, label_plan
 from influcoder.labelsets.plan import plan_pairs
 from influcoder.labelsets.publish import load_manifest
 from influcoder.opened import open_encoder
 from influcoder.provenance import code_commit, now
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
-from influcoder.samples import Corpus, read_corpus
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
+from influcoder.workspace import workspace
 from monitoring.caveats import caveats, last_verdict
 
 
@@ -67,15 +69,15 @@ def filter_corpus(
     champion = registry.version(CHAMPION)
     spec = load_manifest(store, champion.label_set_id).identity.teacher.spec
     with FilterFolder(Path(out)) as folder:
-        pool, model = read_corpus(settings.corpus), decoder_for(settings, spec)
-        sifted = rank(settings, registry, champion, model, inputs, pool, folder)
-        exact = compare(settings, store, model, spec, sifted, pool, folder, verify) if verify else {}
+        model = decoder_for(settings, spec)
+        index, sifted = rank(settings, store, registry, champion, model, inputs, folder)
+        exact = compare(settings, store, model, spec, sifted, folder, verify) if verify else {}
         doubts = caveats(store, registry.model, champion, settings.decoder, model.fingerprint)
         said = {
             **facts(inputs, sifted),
             "verified": asdict(verified(sifted, exact)) if verify else None,
             "warnings": [*doubts, *last_verdict(store, champion), *notes(inputs, sifted)],
-            **origin(champion, settings, model, pool, inputs),
+            **origin(champion, settings, model, index, inputs),
         }
         names = [sample.id for sample in inputs.examples.samples]
         summary = folder.write(Decision(sifted.found, sifted.cut, names, exact), said)
@@ -87,18 +89,22 @@ def filter_corpus(
 @step("score the corpus")
 def rank(
     settings: Settings,
+    store: ObjectStore,
     registry: Registry,
     champion: EncoderVersion,
     decoder: Decoder,
     inputs: Inputs,
-    pool: Corpus,
     folder: FilterFolder,
-) -> Sifted:
-    """Score the corpus batch by batch, and draw the line."""
-    with tempfile.TemporaryDirectory() as files:
+) -> tuple[Manifest, Sifted]:
+    """Bring the corpus' index up to date, score it batch by batch, and draw the line."""
+    with tempfile.TemporaryDirectory() as files, workspace() as meanwhile:
         encoder = open_encoder(registry, champion, Path(files), settings, decoder)
-        cohort = cohort_of(pool.samples, inputs.examples.samples, inputs.benign)
-        return sift(encoder, inputs, cohort, batches_of(encoder, pool.samples), len(pool), folder)
+        embedder = embedder_of(registry, champion, encoder)
+        index = Index(store, up_to_date(store, champion, encoder, embedder, settings.corpus).manifest)
+        rows = cohort_rows(len(index), len(inputs.examples) + len(inputs.benign))
+        drawn = index.samples(rows)
+        cohort = cohort_of([drawn[row] for row in rows], inputs.examples.samples, inputs.benign)
+        return index.manifest, sift(encoder, inputs, cohort, index.batches(meanwhile), len(index), folder)
 
 
 @step("exact influence")
@@ -108,19 +114,18 @@ def compare(
     decoder: Decoder,
     spec: TeacherSpec,
     sifted: Sifted,
-    pool: Corpus,
     folder: FilterFolder,
     count: int,
 ) -> dict[int, float]:
     """Exact influence of some samples by their row; what is cached is not computed again."""
-    rows = to_verify(sifted, count)
+    rows, pool = to_verify(sifted, count), curvature_pool(settings, spec)
     chosen = dict(zip(rows, folder.samples(rows), strict=True))
     plan = plan_pairs(sifted.probe.examples, list(chosen.values()), pool, settings.labels.seed, spec.curved_on)
     return exact_scores(sifted, chosen, label_plan(settings, decoder, spec, plan, store).block("report"))
 
 
 def origin(
-    champion: EncoderVersion, settings: Settings, decoder: Decoder, pool: Corpus, inputs: Inputs
+    champion: EncoderVersion, settings: Settings, decoder: Decoder, index: Manifest, inputs: Inputs
 ) -> dict[str, Any]:
     """What stands behind the scores: from a list back to the bytes that it came from."""
     tags = champion.tags
@@ -136,7 +141,8 @@ def origin(
             "ceiling": tags.get("labels.ceiling"),
         },
         "decoder": {"uri": settings.decoder, "fingerprint": decoder.fingerprint},
-        "corpus": {"uri": pool.uri, "digest": pool.digest, "duplicates": pool.duplicates},
+        "corpus": {"uri": settings.corpus, "digest": index.identity.corpus, "duplicates": index.duplicates},
+        "index": index.id,
         "digests": inputs.digests,
         "created": now(),
         "code": code_commit(),

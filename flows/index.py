@@ -7,15 +7,22 @@ from prefect import flow
 
 from flows.steps import show, step
 from influcoder.attribution.index import Manifest
-from influcoder.indexed import Built, build, current, embedder_of
+from influcoder.indexed import Built, embedder_of, up_to_date
 from influcoder.opened import open_encoder
+from influcoder.packaged import package
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 
 
 @flow(name="index", log_prints=True)
-def index(corpus: str | None = None, encoder: str = CHAMPION, decoder: str | None = None, again: bool = False) -> str:
+def index(
+    corpus: str | None = None,
+    encoder: str = CHAMPION,
+    decoder: str | None = None,
+    again: bool = False,
+    packaged: bool = False,
+) -> str:
     """Bring the index of a corpus up to date and return its id; empty where there is no champion yet.
 
     Args:
@@ -23,6 +30,7 @@ def index(corpus: str | None = None, encoder: str = CHAMPION, decoder: str | Non
         encoder: alias or number of the version to embed with.
         decoder: the decoder in use now, for encoders that look at its hidden states; from the settings unless given.
         again: read the corpus even where it looks unchanged (size and time of files, revision of a data set).
+        packaged: register encoder and index as one MLflow model that attributes; one that is there stays.
     """
     settings = load_settings(decoder=decoder, corpus=corpus)
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
@@ -32,6 +40,8 @@ def index(corpus: str | None = None, encoder: str = CHAMPION, decoder: str | Non
         return ""
     built = work(settings, store, registry, version, again)
     report(store, version, built)
+    if packaged:
+        print(f"{pack(registry, store, version, built.manifest)} answers embed, score and attribute")
     return built.manifest.id
 
 
@@ -41,8 +51,13 @@ def work(settings: Settings, store: ObjectStore, registry: Registry, version: En
     with tempfile.TemporaryDirectory() as folder:
         encoder = open_encoder(registry, version, Path(folder), settings)
         embedder = embedder_of(registry, version, encoder)
-        known = None if again else current(store, embedder, settings.corpus)
-        return Built(known, 0) if known else build(store, version, encoder, embedder, settings.corpus)
+        return up_to_date(store, version, encoder, embedder, settings.corpus, again)
+
+
+@step("register encoder and index as one model")
+def pack(registry: Registry, store: ObjectStore, version: EncoderVersion, manifest: Manifest) -> str:
+    """The URI of the model."""
+    return package(registry, store, version, manifest)
 
 
 def report(store: ObjectStore, version: EncoderVersion, built: Built) -> None:

@@ -106,7 +106,7 @@ def register(
         saved = distilled.encoder.save(Path(folder, "encoder"))
         tags = {**tags_of(manifest, found, untrained, before), **bounds.tags()}
         card = describe(manifest, distilled, found, untrained, bounds.paragraph, plots, before)
-        return registry.register(saved, distilled.encoder.dimensions, tags, card)
+        return registry.register(saved, tags, card)
 
 
 def before_that(store: ObjectStore, labels: LabelSet, encoder: Encoder) -> Agreement | None:

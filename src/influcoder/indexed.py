@@ -95,6 +95,14 @@ def current(store: Objects, embedder: Embedder, corpus: str) -> Manifest | None:
     return load_manifest(store, pointer.index) if pointer and stamp and pointer.stamp == stamp else None
 
 
+def up_to_date(
+    store: Objects, version: EncoderVersion, encoder: Encoder, embedder: Embedder, corpus: str, again: bool = False
+) -> Built:
+    """The index of a corpus as it is now; nothing is read where it looks unchanged, unless it is to be read again."""
+    known = None if again else current(store, embedder, corpus)
+    return Built(known, 0) if known else build(store, version, encoder, embedder, corpus)
+
+
 def opened_index(
     store: Objects, version: EncoderVersion, encoder: Encoder, embedder: Embedder, corpus: str
 ) -> tuple[Index, str]:

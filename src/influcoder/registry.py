@@ -2,84 +2,32 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from influcoder.alive import is_gone, mark
 from influcoder.digests import FILES, files_hash
 from influcoder.errors import IntegrityError, RegistryError
+from influcoder.registered import EncoderVersion, Evidence
+from influcoder.served import served
 from influcoder.settings import MlflowSettings
 
+__all__ = ["CHALLENGER", "CHAMPION", "EncoderVersion", "Evidence", "Registry"]
+
 CHAMPION, CHALLENGER = "champion", "challenger"
-_SERVING = Path(__file__).parent / "encoder" / "serving.py"
-_SERVED_WITH = ("mlflow", "scikit-learn", "scipy", "sentence-transformers", "torch")
+# What the model that carries an index, too, is called after the encoder's name.
+ANSWERS = "-answers"
 _EVIDENCE = "evidence/agreement.json"
 _PROCESS = "process"
 
 # A first user has forgotten to start the stack; MLflow would try for minutes before it says so.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-
-@dataclass(frozen=True)
-class EncoderVersion:
-    """A version of the encoder in the registry.
-
-    Args:
-        version: its number, as MLflow writes it.
-        run_id: the run that trained it.
-        aliases: `champion`, `challenger`, or none.
-        tags: what it came from and what it is worth.
-        url: its page in the MLflow UI.
-    """
-
-    version: str
-    run_id: str
-    aliases: tuple[str, ...]
-    tags: Mapping[str, str]
-    url: str
-
-    @property
-    def decoder_fingerprint(self) -> str:
-        """The decoder checkpoint that it was distilled for."""
-        return self.tags["decoder.fingerprint"]
-
-    @property
-    def label_set_id(self) -> str:
-        """The labels that it was distilled from."""
-        return self.tags["labelset.id"]
-
-    def figure(self, tag: str) -> float | None:
-        """A tag as a number; None where it is missing or says that it is unknown."""
-        try:
-            return float(self.tags[tag])
-        except (KeyError, ValueError):
-            return None
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was measured of an encoder version when it was trained.
-
-    Args:
-        figures: value, lo, hi and queries of every figure, for the encoder and for the untrained one.
-        per_query: ρ of each query of the report split, shape (queries,).
-        pairs: the table of pairs behind it, as columns.
-    """
-
-    figures: Mapping[str, Any]
-    per_query: np.ndarray
-    pairs: Mapping[str, list[Any]]
-
-    def frame(self) -> pd.DataFrame:
-        """The pairs as a table with the columns `query`, `candidate`, `score`, `label`."""
-        return pd.DataFrame(dict(self.pairs))
 
 
 class Registry:
@@ -164,44 +112,34 @@ class Registry:
         with self._errors():
             self._mlflow.log_dict(content, _EVIDENCE)
 
-    def register(self, folder: Path, dimensions: int, tags: Mapping[str, str], description: str) -> EncoderVersion:
+    def register(self, folder: Path, tags: Mapping[str, str], description: str) -> EncoderVersion:
         """Log a sentence-transformers directory as a model, register it and make it the challenger.
 
         The version comes to be with all its tags: one that does not say what it came from is never to be seen.
         """
-        from importlib.metadata import version
-
-        from mlflow.models import ModelSignature
-        from mlflow.types import ColSpec, Schema, TensorSpec
-        from mlflow.types.schema import Array
-
-        signature = ModelSignature(
-            inputs=Schema(
-                [
-                    ColSpec("string", "target"),
-                    ColSpec("string", "context", required=False),
-                    ColSpec(Array("double"), "states", required=False),
-                ]
-            ),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dimensions))]),
-        )
-        needs = [f"{name}=={version(name).split('+')[0]}" for name in _SERVED_WITH]
         with self._errors():
-            info = self._mlflow.pyfunc.log_model(
-                name="encoder",
-                python_model=str(_SERVING),
-                artifacts={"encoder": str(folder)},
-                signature=signature,
-                input_example=pd.DataFrame(
-                    {"target": ["A singular value decomposition."], "context": ["What is SVD?"]}
-                ),
-                pip_requirements=needs,
-            )
+            info = self._mlflow.pyfunc.log_model(name="encoder", **served(folder))
             known = {**tags, FILES: files_hash(folder)}
             number = str(self._mlflow.register_model(info.model_uri, self._settings.model, tags=known).version)
             self._client.update_model_version(self._settings.model, number, description)
             self._client.set_registered_model_alias(self._settings.model, CHALLENGER, number)
         return self.version(number)
+
+    def register_answers(self, version: EncoderVersion, index: Path, tags: Mapping[str, str], description: str) -> str:
+        """Register a version together with an index of it, as a version of a model of its own; its URI.
+
+        What is packed already, by its tags, is not packed again. What is packed of the champion is that model's
+        champion.
+        """
+        name = f"{self._settings.model}{ANSWERS}"
+        with self._errors():
+            packed = self._client.search_model_versions(f"name = '{name}'")
+            numbers = [str(item.version) for item in packed if tags.items() <= dict(item.tags).items()]
+        number = numbers[0] if numbers else self._pack(name, version, index, tags, description)
+        if CHAMPION in version.aliases:
+            with self._errors():
+                self._client.set_registered_model_alias(name, CHAMPION, number)
+        return f"models:/{name}/{number}"
 
     def version(self, which: str) -> EncoderVersion:
         """An encoder version by its alias or number."""
@@ -286,6 +224,14 @@ class Registry:
         with self._errors():
             experiment = self._client.get_run(run_id).info.experiment_id
         return f"{self._settings.tracking_uri}/#/experiments/{experiment}/runs/{run_id}"
+
+    def _pack(self, name: str, version: EncoderVersion, index: Path, tags: Mapping[str, str], description: str) -> str:
+        with tempfile.TemporaryDirectory() as folder, self.run("package", {}), self._errors():
+            encoder = self.download(version, Path(folder))
+            info = self._mlflow.pyfunc.log_model(name="answers", **served(encoder, index))
+            number = str(self._mlflow.register_model(info.model_uri, name, tags=dict(tags)).version)
+            self._client.update_model_version(name, number, description)
+        return number
 
     def _as_version(self, found: Any) -> EncoderVersion:
         url = f"{self._settings.tracking_uri}/#/models/{self._settings.model}/versions/{found.version}"

@@ -139,7 +139,7 @@ def test_hidden_states_are_an_input_where_asked_for(story, registry, tiny_decode
         }
     )
     served = mlflow.pyfunc.load_model(f"models:/closed-form/{version.version}")
-    np.testing.assert_allclose(served.predict(asked), encoder.embed(pairs), atol=1e-4)
+    np.testing.assert_allclose(np.stack(served.predict(asked)["vector"]), encoder.embed(pairs), atol=1e-4)
     with pytest.raises(Exception, match="hidden states"):
         served.predict(asked[["context", "target"]])
 
@@ -163,11 +163,10 @@ def test_labels_that_continue_others_are_learnt_together_with_them(story, regist
 def test_it_serves_from_targets_and_contexts(story):
     model = mlflow.pyfunc.load_model("models:/closed-form@champion")
     asked = pd.DataFrame({"context": ["Tell a story: ", None], "target": ["rocket moon comet", "flour butter oven"]})
-    vectors = model.predict(asked)
+    vectors = np.stack(model.predict(asked)["vector"])
     assert np.isfinite(vectors).all()
     assert not np.allclose(vectors[0], vectors[1], atol=1e-3)
-    np.testing.assert_allclose(model.predict(asked[["target"]])[1], vectors[1], atol=1e-5)
-    assert model.metadata.signature.inputs.input_names() == ["target", "context", "states"]
+    np.testing.assert_allclose(model.predict(asked[["target"]])["vector"][1], vectors[1], atol=1e-5)
 
 
 def test_a_check_compares_it_with_fresh_labels(story):

@@ -1,11 +1,15 @@
 """Indexes and answers from them, through flows and commands, on a real store and a real MLflow."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -330,6 +334,99 @@ def test_many_clients_at_once_get_their_own_answers(address):
         found = list(pool.map(ask, words))
     assert [item["answers"][0]["answer"] for item in found] == words
     assert found[:8] == found[8:]
+
+
+@pytest.fixture(scope="module")
+def packaged(story):
+    """The URI of the model that a command made of encoder and index."""
+    first, second = run("index", "--package"), run("index", "--package")
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    client = mlflow.MlflowClient()
+    (version,) = client.search_model_versions("name = 'indexed-answers'")
+    assert client.get_model_version_by_alias("indexed-answers", "champion").version == version.version
+    champion = Registry(load_settings().mlflow).version("champion")
+    assert version.tags == {
+        "encoder.version": champion.version,
+        "index.id": story["flow"],
+        "corpus.uri": load_settings().corpus,
+        "decoder.fingerprint": champion.decoder_fingerprint,
+        "labelset.id": champion.label_set_id,
+    }
+    return "models:/indexed-answers@champion"
+
+
+def test_a_packed_model_needs_what_it_asks_for_and_no_more(story, packaged, tmp_path):
+    script = Path(__file__).with_name("alone.py")
+    given = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, script, packaged], env=given, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert "/src/influcoder/" not in found["package"]
+    assert [row["end"] for row in found["samples"]] == ["most"] * 3 + ["least"] * 2
+
+
+@pytest.fixture(scope="module")
+def endpoint(packaged, tmp_path_factory):
+    """The address of `mlflow models serve`."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    folder = tmp_path_factory.mktemp("served")
+    command = [COMMAND.with_name("mlflow"), "models", "serve", "-m", packaged, "-p", str(port), "--env-manager=local"]
+    environment = os.environ | {"PATH": f"{COMMAND.parent}:{os.environ['PATH']}"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+        try:
+            for _ in range(120):
+                time.sleep(1)
+                with contextlib.suppress(httpx.TransportError):
+                    httpx.get(f"http://127.0.0.1:{port}/ping", timeout=5).raise_for_status()
+                    break
+            else:
+                raise AssertionError((folder / "log").read_text()[-3000:])
+            yield f"http://127.0.0.1:{port}/invocations"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(30)
+
+
+def test_mlflow_serves_the_same_answers(story, address, endpoint):
+    def ask(records, **params):
+        body = {"dataframe_records": records, "params": params}
+        return httpx.post(endpoint, json=body, timeout=60).raise_for_status().json()["predictions"]
+
+    outputs = [{"target": "rocket moon comet"}, {"target": "flour butter oven"}]
+    body = {"outputs": [{"answer": row["target"]} for row in outputs], "k": 3, "least": 1, "private": True}
+    expected = httpx.post(f"{address}/api/attribute", json=body, timeout=60).raise_for_status().json()["answers"]
+    for mine, theirs in zip(ask(outputs, method="attribute", k=3, least=1), expected, strict=True):
+        rows = [row["id"] for row in mine["samples"]], [row["id"] for row in theirs["rows"]]
+        assert rows[0] == rows[1]
+        scores = [[row["score"] for row in part] for part in (mine["samples"], theirs["rows"])]
+        np.testing.assert_allclose(*scores, atol=1e-4)
+    vectors = np.array([row["vector"] for row in ask(outputs)])
+    (alone,) = ask(outputs[:1], method="embed")
+    np.testing.assert_allclose(alone["vector"], vectors[0], atol=1e-5)
+    pairs = [{**outputs[0], "candidate": row["target"], "candidate_context": ""} for row in outputs]
+    scores = [row["score"] for row in ask(pairs, method="score")]
+    np.testing.assert_allclose(scores, np.clip(vectors @ vectors[0], -1, 1), atol=1e-5)
+
+
+def test_mlflow_refuses_what_is_too_much_or_makes_no_sense(endpoint):
+    row = {"target": "comet"}
+    for records, params, words in (
+        ([row], {"method": "explain"}, "no method 'explain'"),
+        ([row] * 257, {"method": "attribute"}, "too many"),
+        ([row], {"method": "attribute", "k": 101}, "between 0 and 100"),
+        ([row], {"method": "attribute", "k": "many"}, "k"),
+        ([row], {"method": "score"}, "no column 'candidate'"),
+        ([{"target": " "}], {}, "is empty"),
+        ([{"target": "x" * 50_001}], {}, "50000 characters"),
+        ([{"context": "comet"}], {}, "target"),
+        ([{"target": 5}], {}, "string"),
+    ):
+        answer = httpx.post(endpoint, json={"dataframe_records": records, "params": params}, timeout=60)
+        assert answer.status_code == 400, (params, answer.text[-300:])
+        assert words in answer.text
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium")

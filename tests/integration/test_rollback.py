@@ -125,7 +125,7 @@ with tempfile.TemporaryDirectory() as folder:
     untrained = Encoder(settings.encoder.base, settings.encoder.max_tokens)
     again()
     with registry.run("an untrained encoder", {}):
-        registry.register(untrained.save(Path(folder)), untrained.dimensions, trained.tags, "")
+        registry.register(untrained.save(Path(folder)), trained.tags, "")
     again(gate="passed", **{"decoder.fingerprint": 64 * "0"})
 found = dict(promoted=[promote("1", "the first"), promote("2"), promote("3")])
 found["back"] = rollback(reason="answers are off")

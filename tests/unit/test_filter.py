@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 from influcoder.attribution import cut as cut_module
 from influcoder.attribution.curve import Aim, Curve
 from influcoder.attribution.cut import Cut, by_budget, by_threshold, by_validation
-from influcoder.attribution.filter import Probe, Rule, Scored, cohort_of, standardised
+from influcoder.attribution.filter import Probe, Rule, Scored, cohort_of, cohort_rows, standardised
 from influcoder.errors import EncoderError, SampleError, SettingsError, ShapeError
 from influcoder.samples import Sample
 
@@ -104,14 +104,19 @@ def test_influence_that_is_all_alike_gives_finite_scores():
 
 def test_the_cohort_is_a_draw_of_the_pool_without_the_examples():
     pool = samples(300)
-    drawn = cohort_of(pool, pool[:50])
+
+    def cohort(pool, *known):
+        rows = cohort_rows(len(pool), sum(map(len, known)))
+        return cohort_of([pool[row] for row in rows], *known)
+
+    drawn = cohort(pool, pool[:50])
     assert len(drawn) == len({sample.hash for sample in drawn}) == 128
     assert not {sample.hash for sample in drawn} & {sample.hash for sample in pool[:50]}
-    assert cohort_of(pool, pool[:50]) == drawn
-    assert cohort_of(pool[:2], pool[:1]) == []
-    assert cohort_of(pool, pool[:9], pool[9:13])[:4] == pool[9:13]
-    assert len(cohort_of(pool, pool[:9], pool[9:13])) == 128
-    assert cohort_of(pool, [], pool[:200]) == pool[:200]
+    assert cohort(pool, pool[:50]) == drawn
+    assert cohort(pool[:2], pool[:1]) == []
+    assert cohort(pool, pool[:9], pool[9:13])[:4] == pool[9:13]
+    assert len(cohort(pool, pool[:9], pool[9:13])) == 128
+    assert cohort(pool, [], pool[:200]) == pool[:200]
 
 
 def test_a_copy_of_an_example_comes_first_whatever_it_scores(draw):

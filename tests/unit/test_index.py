@@ -90,7 +90,7 @@ def test_an_index_answers_as_the_encoder_does(encoder, store, corpus, samples):
     assert found.most[0].sample.metadata == {"length": str(len(found.most[0].sample.target))}
 
 
-def test_an_index_of_several_segments_and_shards_answers_alike(encoder, store, corpus, samples, monkeypatch):
+def test_an_index_of_several_segments_and_shards_answers_alike(encoder, store, corpus, samples, monkeypatch, tmp_path):
     whole = Index(store, build(store, VERSION, encoder, EMBEDDER, corpus).manifest)
     monkeypatch.setattr("influcoder.attribution.index.publish.segment_rows", lambda _: 13)
     monkeypatch.setattr(spool_module, "GROUP", 5)
@@ -109,6 +109,10 @@ def test_an_index_of_several_segments_and_shards_answers_alike(encoder, store, c
     assert [everything[row] for row in range(len(samples))] == samples
     rows = np.concatenate([rows for rows, _ in parts.vectors()])
     assert sorted(rows.tolist()) == list(range(len(samples)))
+    read = [pair for batch in parts.batches(tmp_path) for pair in zip(*batch, strict=True)]
+    assert [sample for sample, _ in read] == list(samples)
+    exact = encoder.embed([encoder.view(sample) for sample in samples])
+    np.testing.assert_allclose([vector for _, vector in read], exact, atol=2e-3)
 
 
 def test_equal_samples_rank_in_the_order_of_the_corpus(encoder, store, tmp_path):

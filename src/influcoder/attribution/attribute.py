@@ -88,12 +88,25 @@ def attribute_from(
         k: how many of the most influential to give.
         least: how many of the least influential to give.
     """
-    vectors = encoder.embed([encoder.view(output) for output in outputs])
+    return attribute_by(index, encoder.embed([encoder.view(output) for output in outputs]), k, least)
+
+
+def attribute_by(index: Index, vectors: np.ndarray, k: int = 10, least: int = 0) -> list[Ranking]:
+    """The same for outputs that are embedded already.
+
+    Args:
+        index: of the pool.
+        vectors: of the outputs, by the same encoder, shape (outputs, dimensions).
+        k: how many of the most influential to give.
+        least: how many of the least influential to give.
+    Raises:
+        ShapeError: vectors have another length.
+    """
     top, low = index.most(vectors, k), index.least(vectors, least)
     samples = index.samples({int(row) for _, rows in (top, low) for row in rows.flat})
     return [
         _ranking(top[0][place], top[1][place], low[0][place], low[1][place], samples, len(index))
-        for place in range(len(outputs))
+        for place in range(len(vectors))
     ]
 
 

@@ -172,20 +172,25 @@ def probe_of(encoder: Encoder, examples: Sequence[Sample], cohort: Sequence[Samp
     return Probe(examples, vectors_of(encoder, examples), cohort, vectors_of(encoder, cohort), rule)
 
 
-def cohort_of(
-    pool: Sequence[Sample], examples: Sequence[Sample], benign: Sequence[Sample] = (), seed: int = 0
-) -> list[Sample]:
+def cohort_rows(size: int, known: int, seed: int = 0) -> list[int]:
+    """Rows of a pool that a cohort is taken from: enough, even where as many of them as are known are in the draw."""
+    return [int(row) for row in np.random.default_rng(seed).permutation(size)[: COHORT + known]]
+
+
+def cohort_of(drawn: Sequence[Sample], examples: Sequence[Sample], benign: Sequence[Sample] = ()) -> list[Sample]:
     """Harmless examples, filled up to 128 samples by a draw of the pool that holds no example.
 
     A handful alone gives poor deviations, and a pool is harmless for the most part.
 
+    Args:
+        drawn: samples of the pool, see `cohort_rows`.
+        examples: the harmful examples.
+        benign: harmless ones.
     Returns:
         nothing where there are fewer than two.
     """
     known = {sample.hash for sample in (*examples, *benign)}
-    room = max(COHORT - len(benign), 0)
-    rows = np.random.default_rng(seed).permutation(len(pool))[: room + len(known)]
-    drawn = [pool[row] for row in rows if pool[row].hash not in known][:room]
+    drawn = [sample for sample in drawn if sample.hash not in known][: max(COHORT - len(benign), 0)]
     return [*benign, *drawn] if len(benign) + len(drawn) > 1 else []
 
 

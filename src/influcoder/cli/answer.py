@@ -17,7 +17,7 @@ from influcoder.decoder import Decoder
 from influcoder.errors import SampleError
 from influcoder.indexed import embedder_of, opened_index
 from influcoder.labelsets import Block
-from influcoder.labelsets.build import decoder_for, label_plan, read_corpora
+from influcoder.labelsets.build import curvature_pool, decoder_for, label_plan
 from influcoder.labelsets.plan import plan_pairs
 from influcoder.labelsets.publish import load_manifest
 from influcoder.opened import open_encoder
@@ -152,8 +152,7 @@ class Answerer:
 
     @cached_property
     def _pool(self) -> Corpus:
-        """What reference samples of a curvature are drawn from; not read where the teacher has none."""
-        return read_corpora(self._settings)[0] if self._spec.curved_on else Corpus(self._settings.corpus, ())
+        return curvature_pool(self._settings, self._spec)
 
     def _verified(self, output: Sample, found: Ranking, exact: int) -> Ranking:
         return verify(found, self.exact(output, Ranking(found.most[:exact], found.least[:exact]).samples))

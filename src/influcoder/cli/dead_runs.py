@@ -4,6 +4,7 @@ Without it a killed run reads as running for ever, and holds its deployment's sl
 """
 
 import json
+import os
 import urllib.request
 from typing import Any
 
@@ -53,3 +54,7 @@ def _ask(method: str, url: str, content: object) -> Any:
             return json.loads(answer.read() or b"null")
     except OSError as error:
         raise ServiceError(f"Prefect at {url} refused an automation: {error}.", "Run: influcoder up") from error
+
+
+if __name__ == "__main__":
+    watch_for_dead_runs(os.environ["PREFECT_API_URL"])

@@ -20,14 +20,18 @@ def index(
     encoder: Annotated[str, typer.Option(help="alias or number of the version to embed with")] = "champion",
     decoder: Annotated[str | None, typer.Option(help="for encoders that look at its hidden states")] = None,
     again: Annotated[bool, typer.Option("--again", help="read the corpus even where it looks unchanged")] = False,
+    package: Annotated[
+        bool, typer.Option("--package", help="also register encoder and index as one MLflow model that attributes")
+    ] = False,
 ) -> None:
     """Embed a corpus and publish its index, which `influcoder attribute` answers from; only new samples are embedded.
 
-    Examples: `influcoder index`, `influcoder index --corpus s3://pools/2026/pool.parquet --encoder 7`
+    Examples: `influcoder index`, `influcoder index --corpus s3://pools/2026/pool.parquet --encoder 7`,
+    `influcoder index --package`
     """
     from flows.index import index as flow
 
-    found = flow(corpus, encoder, decoder, again)
+    found = flow(corpus, encoder, decoder, again, package)
     if not found:
         raise RegistryError("there is no champion yet.", "Run: influcoder train, then influcoder promote")
     console.print(f"index {found}")

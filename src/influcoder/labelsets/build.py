@@ -31,6 +31,11 @@ def read_corpora(settings: Settings) -> tuple[Corpus, Corpus | None]:
     return read_corpus(settings.corpus), queries
 
 
+def curvature_pool(settings: Settings, spec: TeacherSpec) -> Corpus:
+    """What reference samples of a curvature are drawn from; not read where the teacher has none."""
+    return read_corpora(settings)[0] if spec.curved_on else Corpus(settings.corpus, ())
+
+
 def build_label_set(settings: Settings, spec: TeacherSpec, plan: Plan, store: ObjectStore) -> LabelSet:
     """Label what was planned under the decoder in use now, and measure what the labels are worth.
 

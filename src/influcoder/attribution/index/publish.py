@@ -47,6 +47,16 @@ def publish(store: Objects, identity: Identity, origin: Origin, pool: Spool, vec
     return load_manifest(store, identity.id)
 
 
+def copy(source: Objects, manifest: Manifest, target: Objects) -> None:
+    """Copy an index from one store to another; what is copied is verified by who reads it."""
+    folder = folder_of(manifest.id)
+    parts = [(part, SEGMENT) for part in manifest.segments] + [(part, SHARD) for part in manifest.shards]
+    for part, ending in parts:
+        key = key_of(manifest.id, part, ending)
+        target.put(key, source.get(key))
+    target.keep(f"{folder}/manifest.json", source.get(f"{folder}/manifest.json"))
+
+
 def is_published(store: Objects, identity: Identity) -> bool:
     """Whether an index of this content is there."""
     return store.exists(_manifest(identity))

@@ -93,6 +93,24 @@ class Index:
             for rows, vectors in searcher.vectors():
                 yield rows + segment.first, vectors
 
+    def batches(self, folder: Path) -> Iterator[tuple[list[Sample], Array]]:
+        """All samples with their vectors, float32, in the order of the rows, some hundred at a time.
+
+        Args:
+            folder: for the vectors in that order meanwhile, two bytes a number.
+        """
+        shape = (len(self), self.manifest.dimensions)
+        ordered = np.memmap(folder / "ordered", np.float16, "w+", shape=shape)
+        for rows, vectors in self.vectors():
+            ordered[rows] = vectors
+        for number, shard in enumerate(self.manifest.shards):
+            first = shard.first
+            with pq.ParquetFile(self._shard(number)) as file:
+                for group in range(file.num_row_groups):
+                    samples = samples_of(file.read_row_group(group))
+                    yield samples, np.asarray(ordered[first : first + len(samples)], np.float32)
+                    first += len(samples)
+
     @cached_property
     def _searchers(self) -> list[Searcher]:
         parts = self.manifest.segments

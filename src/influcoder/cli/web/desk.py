@@ -40,8 +40,7 @@ class Desk:
     def __init__(self, settings: Settings, fresh: float = FRESH_SECONDS) -> None:
         self._settings, self._fresh = settings, fresh
         self._lock = threading.Lock()
-        self._folder = tempfile.TemporaryDirectory(prefix="influcoder-serve-")
-        self._opened = 0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._open()
 
     def answers(self, asked: Sequence[Asked], k: int, least: int, private: bool) -> list[Answer]:
@@ -94,9 +93,12 @@ class Desk:
     def _open(self) -> None:
         registry = Registry(self._settings.mlflow)
         version = registry.version(CHAMPION).version
-        if not self._opened or version != self._answerer.champion.version or self._answerer.is_stale():
-            self._opened += 1
-            self._answerer = Answerer(self._settings, Path(self._folder.name, str(self._opened)))
+        if self._folder is None or version != self._answerer.champion.version or self._answerer.is_stale():
+            folder = tempfile.TemporaryDirectory(prefix="influcoder-serve-")
+            self._answerer = Answerer(self._settings, Path(folder.name))
+            replaced, self._folder = self._folder, folder
+            if replaced:
+                replaced.cleanup()
         store = ObjectStore(self._settings.store)
         last = newest_check(store, version)
         self._badge = str(last.verdict) if last else "never checked"

@@ -1,0 +1,63 @@
+"""What the registry says of an encoder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class EncoderVersion:
+    """A version of the encoder in the registry.
+
+    Args:
+        version: its number, as MLflow writes it.
+        run_id: the run that trained it.
+        aliases: `champion`, `challenger`, or none.
+        tags: what it came from and what it is worth.
+        url: its page in the MLflow UI.
+    """
+
+    version: str
+    run_id: str
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+    url: str
+
+    @property
+    def decoder_fingerprint(self) -> str:
+        """The decoder checkpoint that it was distilled for."""
+        return self.tags["decoder.fingerprint"]
+
+    @property
+    def label_set_id(self) -> str:
+        """The labels that it was distilled from."""
+        return self.tags["labelset.id"]
+
+    def figure(self, tag: str) -> float | None:
+        """A tag as a number; None where it is missing or says that it is unknown."""
+        try:
+            return float(self.tags[tag])
+        except (KeyError, ValueError):
+            return None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured of an encoder version when it was trained.
+
+    Args:
+        figures: value, lo, hi and queries of every figure, for the encoder and for the untrained one.
+        per_query: ρ of each query of the report split, shape (queries,).
+        pairs: the table of pairs behind it, as columns.
+    """
+
+    figures: Mapping[str, Any]
+    per_query: np.ndarray
+    pairs: Mapping[str, list[Any]]
+
+    def frame(self) -> pd.DataFrame:
+        """The pairs as a table with the columns `query`, `candidate`, `score`, `label`."""
+        return pd.DataFrame(dict(self.pairs))
