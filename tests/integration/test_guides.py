@@ -1,0 +1,164 @@
+"""The guides' commands, as they stand there, on a tiny decoder and the real servers."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from influcoder.decoder import load_decoder
+from influcoder.labelsets.publish import load_manifest
+from influcoder.registry import Registry
+from influcoder.settings import load_settings
+from influcoder.store import ObjectStore
+from monitoring.check import checks
+
+DOCS = Path(__file__).parents[2] / "docs"
+# What is small here, and would not be in a guide.
+SMALL = {
+    "INFLUCODER_STORE__PREFIX": "tests/guides",
+    "INFLUCODER_MLFLOW__MODEL": "guides",
+    "INFLUCODER_ENCODER__RECIPE": "kernel",
+    "INFLUCODER_TEACHER__MAX_TOKENS": "96",
+    "INFLUCODER_TEACHER__PROJECTION_DIM": "1024",
+    "INFLUCODER_LABELS__SPOT": json.dumps({"queries": 40, "candidates": 60}),
+    "INFLUCODER_GATE__SPOT": json.dumps({"queries": 40, "candidates": 60}),
+    "INFLUCODER_GATE__MARGIN": "0.1",
+    "INFLUCODER_RETRAINING__COOLDOWN_HOURS": "0",
+}
+
+
+def blocks(guide: str, *languages: str) -> list[tuple[str, str]]:
+    """Language and text of a guide's code; what is called `console` needs what is not here."""
+    text = (DOCS / guide).read_text()
+    return [found for found in re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL) if found[0] in languages]
+
+
+def follow(language: str, text: str, **placeholders: str) -> str:
+    """Run a block as a reader does; what it printed."""
+    for name, value in placeholders.items():
+        text = re.sub(rf"\b{name}\b", value, text)
+    if language == "python":
+        text = text.replace("influcoder-encoder", SMALL["INFLUCODER_MLFLOW__MODEL"])
+    command = {"sh": ["bash", "-euo", "pipefail", "-c", text], "python": [sys.executable, "-c", text]}[language]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(command, env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, f"{text}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def world(stack, tiny_decoder_dir, corpus_file, tmp_path_factory):
+    """A folder with a checkpoint and a pool, where commands run."""
+    folder = tmp_path_factory.mktemp("guides")
+    shutil.copytree(tiny_decoder_dir, folder / "my-checkpoint")
+    shutil.copy(corpus_file, folder / "pool.jsonl")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("INFLUCODER_SETTINGS", "INFLUCODER_EVIDENTLY_URL"):
+            patch.delenv(name, raising=False)
+        for name, value in SMALL.items():
+            patch.setenv(name, value)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def begun(world):
+    """What each block of the first guide printed."""
+    return [follow(*block) for block in blocks("guides/own-decoder.md", "sh")]
+
+
+@pytest.fixture(scope="module")
+def drifted(begun, world):
+    """The id of a check that finds that another decoder is in the folder."""
+    import torch
+
+    decoder = load_decoder(str(world / "my-checkpoint"))
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        for tensor in decoder.model.parameters():
+            tensor.data = tensor.data + 2.0 * tensor.data.std() * torch.randn_like(tensor.data)
+    decoder.save(world / "my-checkpoint")
+    follow("sh", "influcoder check")
+    return checks(ObjectStore(load_settings().store))[-1]
+
+
+def test_own_decoder_and_data(begun, world):
+    plan, loop, asked, checked = begun
+    assert "samples" in plan
+    registry = Registry(load_settings().mlflow)
+    assert registry.version("champion").version == "1"
+    manifest = load_manifest(ObjectStore(load_settings().store), registry.version("1").label_set_id)
+    sizes = {(split, role): count for split, roles in manifest.counts.items() for role, count in roles.items()}
+    assert sizes["train", "candidate"] == 120
+    assert "version 1" in loop
+    assert "exact" in asked
+    assert len(checks(ObjectStore(load_settings().store))) >= 1
+    assert "ok" in checked or "insufficient" in checked or "warn" in checked
+
+
+def test_a_drift_alert(drifted):
+    assert drifted.verdict == "drift", drifted.judgement.reason
+    first, why, state, retrained = (follow(*block, CHECK=drifted.id) for block in blocks("guides/drift-alert.md", "sh"))
+    assert "drift" in first
+    assert "the decoder moved" in " ".join(why.split())
+    assert "version 1" in state
+    assert len(Registry(load_settings().mlflow).versions()) == 2, retrained
+
+
+def test_approval(drifted, world):
+    (_, settings), *rest = blocks("guides/approve.md", "toml", "sh", "python")
+    offer, approve, tag, sweep = rest
+    with (world / "influcoder.toml").open("a") as file:
+        file.write(settings)
+    registry = Registry(load_settings().mlflow)
+    for number, yes in enumerate(((approve,), (tag, sweep))):
+        follow("sh", "influcoder label && influcoder train" if number == 0 else "influcoder train")
+        waiting = registry.version("challenger").version
+        assert f"influcoder approve {waiting}" in " ".join(follow(*offer).split())
+        assert registry.version("champion").version != waiting
+        said = [follow(*block, VERSION=waiting) for block in yes]
+        assert registry.version("champion").version == waiting, said
+    (world / "influcoder.toml").write_text((world / "influcoder.toml").read_text().replace(settings, ""))
+
+
+def test_an_audit(drifted, world):
+    (block,) = blocks("audit.md", "sh")
+    said = follow(*block)
+    assert "journal entry" in said
+    for folder in ("audit", "case-17"):
+        assert sorted(path.name for path in (world / folder).iterdir()) == ["record.json", "report.html", "report.pdf"]
+
+
+def test_a_teacher_of_ones_own(drifted, world):
+    for block in blocks("guides/add-a-teacher.md", "python", "sh"):
+        follow(*block)
+    registry = Registry(load_settings().mlflow)
+    found = registry.version("challenger")
+    spec = load_manifest(ObjectStore(load_settings().store), found.label_set_id).identity.teacher.spec
+    assert (spec.method, spec.origin) == ("imported", "RepSim, last block")
+    assert len(pd.read_parquet(world / "scores.parquet")) == 100 * 299
+
+
+def test_labels_on_a_ray_cluster(drifted, monkeypatch):
+    from ray.cluster_utils import Cluster
+
+    folder = tempfile.mkdtemp(prefix="ray-")
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("INFLUCODER_LABELS__SEED", "3")
+    node = {"num_cpus": 1, "object_store_memory": 80 * 1024**2, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "node_ip_address": "127.0.0.2"})
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    try:
+        (block,) = blocks("guides/kubernetes-ray.md", "sh")
+        assert "ray" in follow(*block).lower()
+    finally:
+        cluster.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
