@@ -21,7 +21,7 @@ from influcoder.encoder.closed_form import solve
 from influcoder.settings import EncoderSettings
 
 WINDOW = 128
-HEAD = ("", "", "new labels", "seconds of training", "ρ on the labels before", "ρ on the new labels")
+HEAD = ("", "", "new labels", "processor seconds of training", "ρ on the labels before", "ρ on the new labels")
 
 
 def main() -> None:
@@ -59,9 +59,9 @@ def _closed(move: Move) -> list[list[str]]:
         ]
     rows = []
     for (name, count), parts in choices.items():
-        start = time.perf_counter()
+        start = time.process_time()
         model, _ = solve(lessons(parts), move.decoder, WINDOW, 0)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         encoder = Encoder.of(model)
         rows.append([name.strip(), str(count), f"{seconds:.1f}" if count else "–", *_judged(encoder, move)])
     return rows
@@ -101,9 +101,9 @@ def _trained(name: str, setting: Setting, block: Block, start: Encoder) -> tuple
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         blocks = {**setting.blocks, "train": block}
-        begun = time.perf_counter()
+        begun = time.process_time()
         found = distil(start, labels(replace(setting, blocks=blocks)), settings)
-        (part / "seconds").write_text(f"{time.perf_counter() - begun}")
+        (part / "seconds").write_text(f"{time.process_time() - begun}")
         found.encoder.save(part / "encoder")
         part.rename(folder)
     return Encoder(str(folder / "encoder"), WINDOW), float((folder / "seconds").read_text())
