@@ -37,7 +37,8 @@ def main() -> None:
         f"Champions are distilled from 100 × 200 training samples of `{options.corpus}` under `{DECODER}`. Then the "
         f"decoder moves (20 steps of full fine-tuning on `{options.added}`), or the data does (`{options.added}` under "
         "the same decoder). Labels: 300 new ones, or a quarter of them, in the order of the draw; each costs the exact "
-        "labelling of a sample. Mean per-query ρ on 60 × 90 report samples, before and after; one seed."
+        "labelling of a sample. Processor seconds are of all threads. Mean per-query ρ on 60 × 90 report samples, "
+        "before and after; one seed."
     )
     table(HEAD, rows, "encoder_continual", about)
 
@@ -69,7 +70,7 @@ def _closed(move: Move) -> list[list[str]]:
 
 def _tuned(move: Move) -> list[list[str]]:
     start = Encoder(EncoderSettings().base, WINDOW)
-    champion, _ = _trained("champion", move.before, move.before.blocks["train"], start)
+    champion, _ = trained("champion", move.before, move.before.blocks["train"], start)
     new = move.after.blocks["train"]
     few = Block(*move.quarter())
     rows = [["fine-tuned: the champion as it is", "0", "–", *_judged(champion, move)]]
@@ -80,13 +81,13 @@ def _tuned(move: Move) -> list[list[str]]:
         ("from the champion", new, champion),
     ):
         start = Encoder(EncoderSettings().base if source is None else source.uri, WINDOW)
-        encoder, seconds = _trained(name, move.after, block, start)
+        encoder, seconds = trained(name, move.after, block, start)
         count = len(block.queries) + len(block.candidates)
         rows.append([f"fine-tuned: {name}", str(count), f"{seconds:.0f}", *_judged(encoder, move)])
     return rows
 
 
-def _trained(name: str, setting: Setting, block: Block, start: Encoder) -> tuple[Encoder, float]:
+def trained(name: str, setting: Setting, block: Block, start: Encoder) -> tuple[Encoder, float]:
     """An encoder that was fine-tuned on some labels, and for how long; what was trained before is read."""
     settings = EncoderSettings(recipe="fine-tune", max_tokens=WINDOW)
     facts = (
