@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -95,8 +96,8 @@ def test_own_decoder_and_data(begun, world):
     registry = Registry(load_settings().mlflow)
     assert registry.version("champion").version == "1"
     manifest = load_manifest(ObjectStore(load_settings().store), registry.version("1").label_set_id)
-    sizes = {(split, role): count for split, roles in manifest.counts.items() for role, count in roles.items()}
-    assert sizes["train", "candidate"] == 120
+    roles = Counter((sample.split, sample.role) for sample in manifest.identity.samples)
+    assert (roles["train", "query"], roles["train", "candidate"]) == (60, 120)
     assert "version 1" in loop
     assert "exact" in asked
     assert len(checks(ObjectStore(load_settings().store))) >= 1

@@ -47,6 +47,16 @@ def test_both_kinds_of_records_are_read(tmp_path):
     assert list(read_outputs(tmp_path / "outputs.parquet")) == [first, second]
 
 
+def test_an_id_stands_for_one_output(tmp_path):
+    path = tmp_path / "outputs.jsonl"
+    same, other = {"id": "1", "prompt": "p", "answer": "a"}, {"id": "1", "prompt": "p", "answer": "b"}
+    path.write_text("\n".join(map(json.dumps, (same, same))))
+    assert len(list(read_outputs(path))) == 2
+    path.write_text("\n".join(map(json.dumps, (same, other))))
+    with pytest.raises(SampleError, match="line 2: id '1' stands for two different outputs"):
+        list(read_outputs(path))
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

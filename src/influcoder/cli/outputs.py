@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from influcoder.errors import SampleError, SettingsError
 from influcoder.samples import Sample
 from influcoder.samples.readers import jsonl_records, parquet_records, sample_of
+from influcoder.samples.sample import content_id
 
 _TEXT, _NUMBER = ("output", "end", "source", "id", "text"), ("score", "percentile", "exact")
 _ABOUT = ("encoder", "label_set", "decoder", "index", "corpus")
@@ -38,7 +39,8 @@ def read_outputs(path: Path) -> Iterator[Asked]:
     """The outputs of a JSONL or Parquet file: `prompt` and `answer`, or `context` and `target`; `id` if any.
 
     Raises:
-        SampleError: a record holds neither, or is of the wrong kind; the message names its place.
+        SampleError: a record holds neither or is of the wrong kind, or an id stands for two outputs; the message names
+            the place.
     """
     if path.suffix not in (".jsonl", ".gz", ".parquet"):
         raise SampleError(f"{path} is no file of outputs.", "Give one that ends in .jsonl or .parquet.")
@@ -49,10 +51,16 @@ def read_outputs(path: Path) -> Iterator[Asked]:
 
 def _read(path: Path) -> Iterator[Asked]:
     records = (parquet_records if path.suffix == ".parquet" else jsonl_records)(str(path))
+    known: dict[str, str] = {}
     empty = True
     for record, where in records:
         empty = False
-        yield _asked(record, where)
+        asked = _asked(record, where)
+        name = asked.sample.id if asked.sample else asked.id
+        content = asked.sample.hash if asked.sample else content_id(asked.prompt, asked.answer)
+        if name and known.setdefault(name, content) != content:
+            raise SampleError(f"{where}: id {name!r} stands for two different outputs.", "Make the ids unique.")
+        yield asked
     if empty:
         raise SampleError(f"{path} holds no output.", "Give records with prompt and answer, or context and target.")
 
