@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from page_tags import Tags
 
 from influcoder.attribution.regions import Scope, survey, write_survey
+from influcoder.attribution.regions.atlas import atlas
 from influcoder.attribution.regions.duplicates import groups_of_duplicates
 from influcoder.attribution.regions.grouping import OTHERS, UNNAMED, by_cluster, by_source
 from influcoder.attribution.regions.shares import shares, totals
@@ -167,6 +168,10 @@ def test_the_map_keeps_samples_of_like_influence_together_and_needs_no_network(t
     centres = np.array([places[start : start + 30].mean(0) for start in (0, 30, 60)])
     nearest = np.linalg.norm(places[:, None] - centres, axis=2).argmin(1)
     assert (nearest == np.repeat([0, 1, 2], 30)).mean() > 0.95
+    figure = atlas(found.points, found.regions, "", "")
+    assert len(figure.data) == 1 + len(found.regions.names)
+    for button, values in zip(figure.layout.updatemenus[0].buttons, found.points.influence, strict=False):
+        np.testing.assert_allclose(button.args[0]["marker.color"][0], values, atol=1e-4)
     page = write_survey(found, tmp_path, {}, "encoder 3")[-1].read_text()
     assert "<b>sea</b>" in page.replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u002f", "/")
     tags = Tags()

@@ -75,19 +75,19 @@ def atlas(points: Points, regions: Regions, title: str, caption: str) -> "Figure
     figure = go.Figure()
     size = 7 if len(points.samples) < 5000 else 3
     words = _words(points, regions)
-    for group, values in zip(points.groups, points.influence, strict=True):
-        # Each group has a scale of its own: what drives few queries is pale beside what drives all.
-        limit = float(np.quantile(np.abs(values), 0.98)) or 1.0
-        bar = {"title": {"text": "influence"}, "thickness": 12, "outlinewidth": 0, "len": 0.6}
-        marker = {"color": values, "colorscale": _COLOURS, "cmin": -limit, "cmax": limit, "size": size, "colorbar": bar}
-        figure.add_trace(_dots(points.places, marker, words, group, visible=group == points.groups[0]))
+    limits = [_limit(values) for values in points.influence]
+    bar = {"title": {"text": "influence"}, "thickness": 12, "outlinewidth": 0, "len": 0.6}
+    scale = {"colorscale": _COLOURS, "cmin": -limits[0], "cmax": limits[0], "colorbar": bar}
+    # One trace for all groups: texts are most of the page, and each trace brings them anew.
+    shown = {"color": points.influence[0], "size": size, **scale}
+    figure.add_trace(_dots(points.places, shown, words, points.groups[0], visible=True))
     palette = _palette(len(regions.names))
     for number, name in enumerate(regions.names):
         chosen = np.flatnonzero(points.regions == number)
         marker = {"color": palette[number], "size": size}
         trace = _dots(points.places[chosen], marker, [words[row] for row in chosen], name, visible=False)
         figure.add_trace(trace.update(showlegend=True))
-    figure.update_layout(**_layout(title, caption, points.groups, len(regions.names)))
+    figure.update_layout(**_layout(title, caption, points, limits, palette))
     (left, low), (right, high) = _middle(points.places)
     figure.update_xaxes(visible=False, range=[left, right])
     figure.update_yaxes(visible=False, range=[low, high])
@@ -124,17 +124,32 @@ def _dots(places: Array, marker: dict[str, object], words: Sequence[str], name: 
     )
 
 
-def _layout(title: str, caption: str, groups: Sequence[str], regions: int) -> dict[str, object]:
-    count = len(groups)
+def _limit(values: Array) -> float:
+    """Where a group's colours end: what drives few queries is pale beside what drives all, so each has its own."""
+    return float(np.quantile(np.abs(values), 0.98)) or 1.0
+
+
+def _layout(
+    title: str, caption: str, points: Points, limits: Sequence[float], palette: Sequence[str]
+) -> dict[str, object]:
+    first, others = [True], [False] * len(palette)
     buttons = [
         {
             "label": f"influence on {group}" if group != "all" else "influence on all queries",
             "method": "update",
-            "args": [{"visible": [place == number for place in range(count)] + [False] * regions}],
+            "args": [
+                {
+                    "visible": first + others,
+                    # A value for each trace: the regions keep theirs.
+                    "marker.color": [values.astype(float).round(4).tolist(), *palette],
+                    "marker.cmin": [-limit, *others],
+                    "marker.cmax": [limit, *others],
+                }
+            ],
         }
-        for number, group in enumerate(groups)
+        for group, values, limit in zip(points.groups, points.influence, limits, strict=True)
     ]
-    buttons.append({"label": "regions", "method": "update", "args": [{"visible": [False] * count + [True] * regions}]})
+    buttons.append({"label": "regions", "method": "update", "args": [{"visible": [False] + [True] * len(palette)}]})
     menu = {
         "buttons": buttons,
         "x": 0,
