@@ -29,10 +29,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--corpus", default="docs:numpy,scipy,pandas", help="what the champion was distilled on")
     parser.add_argument("--added", default="docs:sklearn,torch", help="what comes to it, and moves the decoder")
+    parser.add_argument(
+        "--short", action="store_true", help="after the data moved, fine-tune on a quarter of the labels alone"
+    )
     options = parser.parse_args()
     rows = []
     for move in moves(options.corpus, options.added, DOCUMENTS, WINDOW, DECODER):
-        rows += [[move.name, *row] for row in (*_closed(move), *_tuned(move))]
+        rows += [[move.name, *row] for row in (*_closed(move), *_tuned(move, options.short and move.same_decoder))]
     about = (
         f"Champions are distilled from 100 × 200 training samples of `{options.corpus}` under `{DECODER}`. Then the "
         f"decoder moves (20 steps of full fine-tuning on `{options.added}`), or the data does (`{options.added}` under "
@@ -68,18 +71,16 @@ def _closed(move: Move) -> list[list[str]]:
     return rows
 
 
-def _tuned(move: Move) -> list[list[str]]:
+def _tuned(move: Move, short: bool) -> list[list[str]]:
     start = Encoder(EncoderSettings().base, WINDOW)
     champion, _ = trained("champion", move.before, move.before.blocks["train"], start)
     new = move.after.blocks["train"]
     few = Block(*move.quarter())
     rows = [["fine-tuned: the champion as it is", "0", "–", *_judged(champion, move)]]
-    for name, block, source in (
-        ("from scratch", few, None),
-        ("from scratch", new, None),
-        ("from the champion", few, champion),
-        ("from the champion", new, champion),
-    ):
+    choices = [("from scratch", few, None), ("from the champion", few, champion)]
+    if not short:
+        choices += [("from scratch", new, None), ("from the champion", new, champion)]
+    for name, block, source in choices:
         start = Encoder(EncoderSettings().base if source is None else source.uri, WINDOW)
         encoder, seconds = trained(name, move.after, block, start)
         count = len(block.queries) + len(block.candidates)

@@ -104,6 +104,7 @@ def test_own_decoder_and_data(begun, world):
     assert "ok" in checked or "insufficient" in checked or "warn" in checked
 
 
+@pytest.mark.long
 def test_approval(begun, world):
     (_, settings), *rest = blocks("guides/approve.md", "toml", "sh", "python")
     offer, approve, tag, sweep = rest
@@ -120,6 +121,7 @@ def test_approval(begun, world):
     (world / "influcoder.toml").write_text((world / "influcoder.toml").read_text().replace(settings, ""))
 
 
+@pytest.mark.long
 def test_a_drift_alert(drifted):
     registry = Registry(load_settings().mlflow)
     before, champion = len(registry.versions()), registry.version("champion").version
@@ -139,6 +141,7 @@ def test_an_audit(begun, world):
         assert sorted(path.name for path in (world / folder).iterdir()) == ["record.json", "report.html", "report.pdf"]
 
 
+@pytest.mark.long
 def test_a_teacher_of_ones_own(begun, world, monkeypatch):
     for name, value in {"RECIPE": "fine-tune", "EPOCHS": "1", "MAX_TOKENS": "48"}.items():
         monkeypatch.setenv(f"INFLUCODER_ENCODER__{name}", value)
