@@ -1,6 +1,7 @@
 """Outputs → the samples that drove them, with what stands behind each answer."""
 
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore
 from monitoring.caveats import caveats
 from monitoring.decoders import seen_fingerprint
+
+# How old a warning, or its absence, and a champion may be.
+FRESH_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ class Answerer:
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._settings = settings
+        self._looked: float | None = None
+        self._warnings: tuple[str, ...] = ()
         self._registry, self._store = Registry(settings.mlflow), ObjectStore(settings.store)
         self.champion = self._registry.version(CHAMPION)
         self._spec = load_manifest(self._store, self.champion.label_set_id).identity.teacher.spec
@@ -163,9 +169,12 @@ class Answerer:
         return pointer is not None and pointer.index != self.index.manifest.id
 
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of its answers must know."""
-        said = caveats(self._store, self._registry.model, self.champion, self._settings.decoder, self._present)
-        return (*said, self._stale) if self._stale else said
+        """What a reader of its answers must know; it is asked for at most once a minute, since it reads the journal."""
+        if self._looked is None or time.monotonic() - self._looked > FRESH_SECONDS:
+            said = caveats(self._store, self._registry.model, self.champion, self._settings.decoder, self._present)
+            self._warnings = (*said, self._stale) if self._stale else said
+            self._looked = time.monotonic()
+        return self._warnings
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """A published index: the samples with the largest and with the smallest influence on a vector."""
 
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from influcoder.attribution.index.local import local_copy
@@ -16,6 +17,8 @@ from influcoder.samples import Sample
 
 Array = np.ndarray
 SEGMENT, SHARD = ".faiss", ".parquet"
+# Groups of 256 samples at most that stay in memory.
+_GROUPS = 64
 
 
 class Index:
@@ -30,6 +33,8 @@ class Index:
         self._store = store
         self.manifest = manifest
         self._shards: dict[int, Path] = {}
+        # What drives one output often drives the next.
+        self._group = lru_cache(_GROUPS)(self._load)
 
     @classmethod
     def open(cls, store: Objects, index_id: str) -> "Index":
@@ -122,6 +127,10 @@ class Index:
             self._shards[number] = local_copy(self._store, self.manifest.id, part, SHARD)
         return self._shards[number]
 
+    def _load(self, number: int, group: int) -> pa.Table:
+        with pq.ParquetFile(self._shard(number)) as file:
+            return file.read_row_group(group)
+
     def _read(self, number: int, first: int, rows: list[int]) -> dict[int, Sample]:
         found: dict[int, Sample] = {}
         with pq.ParquetFile(self._shard(number)) as file:
@@ -129,7 +138,7 @@ class Index:
                 size = file.metadata.row_group(group).num_rows
                 inside = [row - first for row in rows if first <= row < first + size]
                 if inside:
-                    samples = samples_of(file.read_row_group(group).take(inside))
+                    samples = samples_of(self._group(number, group).take(inside))
                     found |= {first + place: sample for place, sample in zip(inside, samples, strict=True)}
                 first += size
         return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from influcoder.cli.answer import Answer, Answerer
+from influcoder.cli.answer import FRESH_SECONDS, Answer, Answerer
 from influcoder.cli.outputs import Asked
 from influcoder.errors import InflucoderError
 from influcoder.registry import CHAMPION, Registry
@@ -18,9 +18,6 @@ from influcoder.settings import Settings
 from influcoder.store import ObjectStore
 from monitoring.breaker import trust_of
 from monitoring.check import newest_check
-
-# How long an answer may come from a champion that is champion no more.
-FRESH_SECONDS = 60.0
 
 
 class Desk:
