@@ -120,3 +120,15 @@ def test_a_file_that_is_no_segment_is_refused(tmp_path, content):
 
 def test_a_segment_takes_the_same_memory_whatever_the_dimensions():
     assert {segment_rows(dimensions) * dimensions * 2 // 2**20 for dimensions in (16, 48, 384, 1024)} <= {63, 64}
+
+
+def test_one_strong_direction_and_unlike_lengths_leave_no_list_empty(tmp_path):
+    draw = np.random.default_rng(3)
+    vectors = 0.05 * draw.standard_normal((12_000, 24))
+    vectors[:, 0] = 0.3 + 0.1 * draw.standard_normal(12_000)
+    vectors = (vectors * draw.uniform(0.5, 1, (12_000, 1))).astype(np.float16)
+    made = make_segment(vectors, tmp_path / "a.faiss")
+    sizes = [len(rows) for rows, _ in Searcher(tmp_path / "a.faiss", made.probes).vectors()]
+    assert len(sizes) == made.lists
+    assert max(sizes) < 12_000 / 10
+    assert made.probes <= made.lists // 2

@@ -1,7 +1,9 @@
 """Largest and smallest inner products over many vectors, by an inverted file of FAISS in half precision.
 
 Vectors are divided into lists around centres, a search looks at the lists whose centres have the largest inner product
-with the query, and how many that have to be is measured on each segment when it is made. The same lists answer for the
+with the query, and how many that have to be is measured on each segment when it is made. Vectors of many lengths would
+nearly all lie in the lists of the longest centres, so each gets one more coordinate that makes them equally long, and a
+query a zero there, which changes no inner product (Bachrach and others 2014, section 3). The same lists answer for the
 smallest inner products, which are the largest with the opposite of the query; a graph (HNSW) that was built for
 neighbours of its own samples does that badly. A segment is read by mapping its file into memory.
 """
@@ -57,12 +59,15 @@ def make_segment(vectors: Array, path: Path) -> Made:
     kind = faiss.ScalarQuantizer.QT_fp16
     # Codes are the vectors themselves, not what is left of them after their centre: a score is exact in any list.
     index = faiss.IndexIVFScalarQuantizer(
-        faiss.IndexFlatIP(dimensions), dimensions, lists, kind, faiss.METRIC_INNER_PRODUCT, False
+        faiss.IndexFlatIP(dimensions + 1), dimensions + 1, lists, kind, faiss.METRIC_INNER_PRODUCT, False
     )
     index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = _SEED, 10, _POINTS
-    index.train(_some(vectors, max(_POINTS * lists, 1)))
-    for first in range(0, rows, _BATCH):
-        index.add(np.asarray(vectors[first : first + _BATCH], np.float32))
+    index.cp.spherical = True
+    batches = range(0, rows, _BATCH)
+    longest = max((float(_squares(vectors[first : first + _BATCH]).max()) for first in batches), default=0.0)
+    index.train(_levelled(_some(vectors, max(_POINTS * lists, 1)), longest))
+    for first in batches:
+        index.add(_levelled(vectors[first : first + _BATCH], longest))
     made = _probed(index, _some(vectors, _PROBED_WITH), lists)
     faiss.write_index(index, str(path))
     return made
@@ -102,8 +107,9 @@ class Searcher:
             ShapeError: vectors have another length.
         """
         queries = np.ascontiguousarray(queries, np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self._index.d:
-            raise ShapeError(f"an index of {self._index.d} dimensions was asked with shape {queries.shape}.")
+        if queries.ndim != 2 or queries.shape[1] != self._index.d - 1:
+            raise ShapeError(f"an index of {self._index.d - 1} dimensions was asked with shape {queries.shape}.")
+        queries = _asking(queries)
         k = min(k, len(self))
         self._index.nprobe = self._probes if k <= RECALL_AT else self._index.nlist
         scores, rows = self._index.search(queries, k)
@@ -123,7 +129,21 @@ class Searcher:
             if size:
                 rows = faiss.rev_swig_ptr(lists.get_ids(number), size).copy()
                 codes = faiss.rev_swig_ptr(lists.get_codes(number), size * self._index.code_size)
-                yield rows, codes.view(np.float16).reshape(size, self._index.d).copy()
+                yield rows, codes.view(np.float16).reshape(size, self._index.d)[:, :-1].copy()
+
+
+def _squares(vectors: Array) -> Array:
+    return (np.asarray(vectors, np.float32) ** 2).sum(1)
+
+
+def _levelled(vectors: Array, longest: float) -> Array:
+    """Float32 vectors with a coordinate more, whose squared lengths are all that of the longest."""
+    missing = np.sqrt(np.maximum(longest - _squares(vectors), 0))
+    return np.ascontiguousarray(np.column_stack([vectors, missing]), np.float32)
+
+
+def _asking(queries: Array) -> Array:
+    return np.ascontiguousarray(np.pad(queries, ((0, 0), (0, 1))), np.float32)
 
 
 def _some(vectors: Array, count: int) -> Array:
@@ -138,7 +158,7 @@ def _probed(index: Any, queries: Array, lists: int) -> Made:
     """The least probes of 1, 2, 4, … that find enough of what a search of everything finds."""
     if lists == 1:
         return Made(1, 1, 1.0)
-    both = np.concatenate([queries, -queries])
+    both = _asking(np.concatenate([queries, -queries]))
     index.nprobe = lists
     exact = index.search(both, RECALL_AT)[1]
     probes = 1
