@@ -40,6 +40,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
+    # Lines of charts are drawn by an animation, which a busy machine does not end in time.
+    "--force-prefers-reduced-motion",
 )
 # Pages load their data after their scripts, and animate what they draw.
 PATIENCE_MS, LIMIT_SECONDS, MOST_BYTES = 15_000, 120, 250_000
