@@ -91,6 +91,8 @@ def _texts(rows: pd.DataFrame, column: str, required: bool = True) -> list[str]:
     if column not in rows and required:
         raise _refused(f"there is no column {column!r}.")
     texts = rows[column].fillna("").tolist() if column in rows else [""] * len(rows)
+    if not all(isinstance(text, str) for text in texts):
+        raise _refused(f"a value of the column {column!r} is no text.")
     if required and not all(text.strip() for text in texts):
         raise _refused(f"a text of the column {column!r} is empty.")
     if any(len(text) > LONGEST for text in texts):

@@ -422,7 +422,7 @@ def test_mlflow_refuses_what_is_too_much_or_makes_no_sense(endpoint):
         ([{"target": " "}], {}, "is empty"),
         ([{"target": "x" * 50_001}], {}, "50000 characters"),
         ([{"context": "comet"}], {}, "target"),
-        ([{"target": 5}], {}, "string"),
+        ([{"target": 5}], {}, "is no text"),
     ):
         answer = httpx.post(endpoint, json={"dataframe_records": records, "params": params}, timeout=60)
         assert answer.status_code == 400, (params, answer.text[-300:])
