@@ -29,7 +29,7 @@ def cause_plot(found: Explained) -> bytes:
         names = [f"{g.samples[0]} {PLURAL[g.role]} of {_short(g.name)}{' (new)' if g.new else ''}" for g in groups]
         _intervals(right, names, [g.change for g in groups], signed=True)
         right.axvline(0, color=INK, linewidth=0.8)
-        right.set_xlabel("change of ρ since promotion, 95 % interval of each group alone")
+        right.set_xlabel("change of ρ since promotion, 95 % interval each")
     else:
         right.axis("off")
         right.text(0.0, 0.5, "Too few samples to tell groups apart", color=QUIET, transform=right.transAxes)
