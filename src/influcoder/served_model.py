@@ -69,8 +69,7 @@ class EncoderModel(mlflow.pyfunc.PythonModel):
                     "id": item.sample.id,
                     "text": item.sample.text,
                 }
-                for end, items in (("most", found.most), ("least", found.least))
-                for item in items
+                for end, item in found.ends
             ]
             for found in attribute_by(self.index, self._vectors(rows), k, least)
         ]

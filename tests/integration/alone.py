@@ -28,7 +28,7 @@ def main() -> None:
 
 def closure(wanted):
     """Names of distributions that some requirements bring."""
-    found, extras = set(), {name: set(requirement.extras) for requirement in wanted if (name := requirement.name)}
+    found, extras = set(), {requirement.name: set(requirement.extras) for requirement in wanted}
     left = list(extras)
     while left:
         name = left.pop()

@@ -43,9 +43,14 @@ class Ranking:
     least: tuple[Attribution, ...] = ()
 
     @property
+    def ends(self) -> list[tuple[str, Attribution]]:
+        """All of both ends, the most influential first, each with the name of its end."""
+        return [("most", item) for item in self.most] + [("least", item) for item in self.least]
+
+    @property
     def samples(self) -> list[Sample]:
         """The samples of both ends, each once."""
-        return list({item.sample.hash: item.sample for item in (*self.most, *self.least)}.values())
+        return list({item.sample.hash: item.sample for _, item in self.ends}.values())
 
 
 def attribute(encoder: Encoder, output: Sample, pool: Sequence[Sample], k: int = 10, least: int = 0) -> Ranking:

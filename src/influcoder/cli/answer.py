@@ -69,8 +69,7 @@ class Answer:
                 **self._behind,
                 "warnings": list(self.warnings),
             }
-            for end, items in (("most", self.found.most), ("least", self.found.least))
-            for item in items
+            for end, item in self.found.ends
         ]
 
     @cached_property

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -11,7 +12,7 @@ from influcoder.provenance import now
 from influcoder.samples.stamps import corpus_address
 from influcoder.store import sha256
 
-FORMAT = 2
+FORMAT: Final = 2
 _SWAP_ATTEMPTS = 8
 
 
@@ -50,7 +51,7 @@ class Identity(_Record):
         names: digest of their ids, sources and metadata.
     """
 
-    format: int = FORMAT
+    format: Literal[2] = FORMAT
     embedder: Embedder
     corpus: str
     names: str
@@ -188,8 +189,6 @@ def load_manifest(store: Objects, index_id: str) -> Manifest:
             f"{store.uri(key)} is no manifest of format {FORMAT}.",
             f"Delete what lies below {folder_of(index_id)}/, then run: influcoder index",
         ) from error
-    if manifest.identity.format != FORMAT:
-        raise IntegrityError(f"index {index_id} is of format {manifest.identity.format}.", "Run: influcoder index")
     if manifest.id != index_id:
         raise IntegrityError(
             f"{store.uri(key)} was changed: it says what {manifest.id} would stand for.", "Restore it from a backup."

@@ -12,7 +12,7 @@ from influcoder.attribution.index.local import local_copy
 from influcoder.attribution.index.manifest import Manifest, load_manifest
 from influcoder.attribution.index.objects import Objects
 from influcoder.attribution.index.search import Searcher
-from influcoder.attribution.index.spool import samples_of
+from influcoder.attribution.index.spool import groups_of, samples_of
 from influcoder.samples import Sample
 
 Array = np.ndarray
@@ -109,12 +109,8 @@ class Index:
         for rows, vectors in self.vectors():
             ordered[rows] = vectors
         for number, shard in enumerate(self.manifest.shards):
-            first = shard.first
-            with pq.ParquetFile(self._shard(number)) as file:
-                for group in range(file.num_row_groups):
-                    samples = samples_of(file.read_row_group(group))
-                    yield samples, np.asarray(ordered[first : first + len(samples)], np.float32)
-                    first += len(samples)
+            for first, samples in groups_of(self._shard(number), shard.first):
+                yield samples, np.asarray(ordered[first : first + len(samples)], np.float32)
 
     @cached_property
     def _searchers(self) -> list[Searcher]:

@@ -59,12 +59,7 @@ class Spool:
     def groups(self) -> Iterator[tuple[int, list[Sample]]]:
         """Samples by groups of 256 at most, and the row of each group's first."""
         for shard in self.shards:
-            with pq.ParquetFile(shard.path) as file:
-                row = shard.first
-                for number in range(file.num_row_groups):
-                    samples = samples_of(file.read_row_group(number))
-                    yield row, samples
-                    row += len(samples)
+            yield from groups_of(shard.path, shard.first)
 
 
 def spool(uri: str, folder: Path) -> Spool:
@@ -109,6 +104,20 @@ class _Writing:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def groups_of(path: Path, first: int) -> Iterator[tuple[int, list[Sample]]]:
+    """The samples of a shard's file by groups, and the row of each group's first.
+
+    Args:
+        path: the file.
+        first: the row of its first sample.
+    """
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            samples = samples_of(file.read_row_group(number))
+            yield first, samples
+            first += len(samples)
 
 
 def samples_of(table: pa.Table) -> list[Sample]:
