@@ -54,10 +54,7 @@ def work(settings: Settings, store: ObjectStore, registry: Registry, version: En
         return up_to_date(store, version, encoder, embedder, settings.corpus, again)
 
 
-@step("register encoder and index as one model")
-def pack(registry: Registry, store: ObjectStore, version: EncoderVersion, manifest: Manifest) -> str:
-    """The URI of the model."""
-    return package(registry, store, version, manifest)
+pack = step("register encoder and index as one model")(package)
 
 
 def report(store: ObjectStore, version: EncoderVersion, built: Built) -> None:

@@ -8,11 +8,13 @@ from influcoder.attribution.index.objects import Objects
 from influcoder.attribution.index.publish import copy
 from influcoder.errors import EncoderError
 from influcoder.folder import Folder
-from influcoder.registry import EncoderVersion, Registry
+from influcoder.registry import CHAMPION, EncoderVersion, Registry
 
 
 def package(registry: Registry, store: Objects, version: EncoderVersion, manifest: Manifest) -> str:
-    """Register an encoder version together with an index of its own; the URI of the model.
+    """Register an encoder version together with an index of its own, unless that is done; the URI of the model.
+
+    What is packed of the champion becomes the champion of the packed ones.
 
     Args:
         registry: holds the version, and gets the model.
@@ -34,14 +36,20 @@ def package(registry: Registry, store: Objects, version: EncoderVersion, manifes
         "decoder.fingerprint": version.decoder_fingerprint,
         "labelset.id": version.label_set_id,
     }
-    with tempfile.TemporaryDirectory() as name:
-        copy(store, manifest, Folder(Path(name)))
-        return registry.register_answers(version, Path(name), tags, _card(version, manifest))
+    number = registry.packed(tags)
+    if number is None:
+        with tempfile.TemporaryDirectory() as files, tempfile.TemporaryDirectory() as index:
+            copy(store, manifest, Folder(Path(index)))
+            encoder = registry.download(version, Path(files))
+            number = registry.pack(encoder, Path(index), tags, _card(version, manifest))
+    if CHAMPION in version.aliases:
+        registry.prefer(number)
+    return f"models:/{registry.answers}/{number}"
 
 
 def _card(version: EncoderVersion, manifest: Manifest) -> str:
     rho, lo, hi = (version.figure(f"agreement.{name}") for name in ("rho", "lo", "hi"))
-    agreement = "unknown" if rho is None else f"{rho:.3f}" + (f" [{lo:.3f}, {hi:.3f}]" if lo and hi else "")
+    agreement = "unknown" if rho is None else f"{rho:.3f}" + (f" [{lo:.3f}, {hi:.3f}]" if lo is not None and hi is not None else "")
     return (
         f"Encoder version {version.version} with index `{manifest.id}`: {manifest.rows} samples of "
         f"`{manifest.corpus_uri}`.\n\nRight for decoder `{version.decoder_fingerprint[:16]}`; agreement with exact "

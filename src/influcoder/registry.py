@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +19,6 @@ from influcoder.settings import MlflowSettings
 __all__ = ["CHALLENGER", "CHAMPION", "EncoderVersion", "Evidence", "Registry"]
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-# What the model that carries an index, too, is called after the encoder's name.
-ANSWERS = "-answers"
 _EVIDENCE = "evidence/agreement.json"
 _PROCESS = "process"
 
@@ -125,21 +122,29 @@ class Registry:
             self._client.set_registered_model_alias(self._settings.model, CHALLENGER, number)
         return self.version(number)
 
-    def register_answers(self, version: EncoderVersion, index: Path, tags: Mapping[str, str], description: str) -> str:
-        """Register a version together with an index of it, as a version of a model of its own; its URI.
+    @property
+    def answers(self) -> str:
+        """Name of the registered model whose versions carry an index, too."""
+        return f"{self._settings.model}-answers"
 
-        What is packed already, by its tags, is not packed again. What is packed of the champion is that model's
-        champion.
-        """
-        name = f"{self._settings.model}{ANSWERS}"
+    def packed(self, tags: Mapping[str, str]) -> str | None:
+        """The number of the version of `answers` that has some tags; None where there is none."""
         with self._errors():
-            packed = self._client.search_model_versions(f"name = '{name}'")
-            numbers = [str(item.version) for item in packed if tags.items() <= dict(item.tags).items()]
-        number = numbers[0] if numbers else self._pack(name, version, index, tags, description)
-        if CHAMPION in version.aliases:
-            with self._errors():
-                self._client.set_registered_model_alias(name, CHAMPION, number)
-        return f"models:/{name}/{number}"
+            found = self._client.search_model_versions(f"name = '{self.answers}'")
+        return next((str(item.version) for item in found if tags.items() <= dict(item.tags).items()), None)
+
+    def pack(self, encoder: Path, index: Path, tags: Mapping[str, str], description: str) -> str:
+        """Register a sentence-transformers directory together with an index as a version of `answers`; its number."""
+        with self.run("package", {}), self._errors():
+            info = self._mlflow.pyfunc.log_model(name="answers", **served(encoder, index))
+            number = str(self._mlflow.register_model(info.model_uri, self.answers, tags=dict(tags)).version)
+            self._client.update_model_version(self.answers, number, description)
+        return number
+
+    def prefer(self, number: str) -> None:
+        """Make a version of `answers` that model's champion."""
+        with self._errors():
+            self._client.set_registered_model_alias(self.answers, CHAMPION, number)
 
     def version(self, which: str) -> EncoderVersion:
         """An encoder version by its alias or number."""
@@ -224,14 +229,6 @@ class Registry:
         with self._errors():
             experiment = self._client.get_run(run_id).info.experiment_id
         return f"{self._settings.tracking_uri}/#/experiments/{experiment}/runs/{run_id}"
-
-    def _pack(self, name: str, version: EncoderVersion, index: Path, tags: Mapping[str, str], description: str) -> str:
-        with tempfile.TemporaryDirectory() as folder, self.run("package", {}), self._errors():
-            encoder = self.download(version, Path(folder))
-            info = self._mlflow.pyfunc.log_model(name="answers", **served(encoder, index))
-            number = str(self._mlflow.register_model(info.model_uri, name, tags=dict(tags)).version)
-            self._client.update_model_version(name, number, description)
-        return number
 
     def _as_version(self, found: Any) -> EncoderVersion:
         url = f"{self._settings.tracking_uri}/#/models/{self._settings.model}/versions/{found.version}"
