@@ -49,7 +49,11 @@ def package(registry: Registry, store: Objects, version: EncoderVersion, manifes
 
 def _card(version: EncoderVersion, manifest: Manifest) -> str:
     rho, lo, hi = (version.figure(f"agreement.{name}") for name in ("rho", "lo", "hi"))
-    agreement = "unknown" if rho is None else f"{rho:.3f}" + (f" [{lo:.3f}, {hi:.3f}]" if lo is not None and hi is not None else "")
+    agreement = (
+        "unknown"
+        if rho is None
+        else f"{rho:.3f}" + (f" [{lo:.3f}, {hi:.3f}]" if lo is not None and hi is not None else "")
+    )
     return (
         f"Encoder version {version.version} with index `{manifest.id}`: {manifest.rows} samples of "
         f"`{manifest.corpus_uri}`.\n\nRight for decoder `{version.decoder_fingerprint[:16]}`; agreement with exact "

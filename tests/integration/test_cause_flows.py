@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from moved import moved
 
 from influcoder import asked
-from influcoder.decoder import load_decoder
 from influcoder.labelsets import load_label_set
 from influcoder.labelsets.publish import load_manifest
 from influcoder.registry import Registry
@@ -56,15 +56,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def moved_decoder(tiny_decoder_dir, tmp_path_factory):
-    """The same architecture and tokenizer with other weights."""
-    import torch
-
-    decoder = load_decoder(str(tiny_decoder_dir))
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        for tensor in decoder.model.parameters():
-            tensor.data = tensor.data + 2.0 * tensor.data.std() * torch.randn_like(tensor.data)
-    return decoder.save(tmp_path_factory.mktemp("moved") / "tiny")
+    return moved(tiny_decoder_dir, tmp_path_factory.mktemp("moved") / "tiny")
 
 
 @pytest.fixture(scope="module")
