@@ -5,7 +5,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test test-faults check up bench-labels bench-lds bench-encoder bench-drift bench-index bench-filter bench-steering bench-peers clean
+.PHONY: demo test test-faults check up bench-labels bench-lds bench-encoder bench-moves bench-drift bench-index bench-filter bench-steering bench-peers clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
@@ -41,6 +41,17 @@ bench-lds: $(STAMP)
 bench-encoder: $(STAMP)
 	$(BIN)/python bench/encoder.py $(BENCH)
 	$(BIN)/python bench/encoder_speed.py
+
+# Two hours the first time, most of it fine-tuning: hidden states, training on from a champion, eight bits.
+bench-moves: $(STAMP)
+	$(BIN)/python bench/encoder_options.py $(BENCH)
+	$(BIN)/python bench/encoder_continual.py
+	$(BIN)/python bench/encoder_eight_bits.py
+
+# Harmful prompts found by ten others, and what a decoder learns without them; what was labelled and trained is kept.
+bench-filter: $(STAMP)
+	$(BIN)/python bench/filter.py $(BENCH)
+	$(BIN)/python bench/filter_effect.py $(BENCH)
 
 # Labels of the encoder benchmark, checks drawn from them, then years of checks: minutes once the labels are there.
 bench-drift: $(STAMP)

@@ -100,6 +100,12 @@ def interleaved(works: Sequence[Callable[[], None]], rounds: int) -> list[list[f
     return seconds
 
 
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Median, least and most, as tables show them."""
+    middle, least, most = (f"{value:.{digits}f}" for value in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({least} to {most})"
+
+
 def ratios(seconds: Sequence[Sequence[float]], against: int) -> list[tuple[float, float, float]]:
     """Median, least and largest ratio of each work's seconds to another one's of the same round."""
     found = [[a / b for a, b in zip(row, seconds[against], strict=True)] for row in seconds]

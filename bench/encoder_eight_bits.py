@@ -7,11 +7,11 @@ import argparse
 import copy
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from common import interleaved, ratios, table
+from common import interleaved, ratios, spread, table
 from encoder import DECODER, DOCUMENTS
 from encoder_continual import WINDOW, trained
 from encoder_setting import documentation
@@ -52,7 +52,7 @@ def main() -> None:
     between = per_query_spearman(*found)
     difference = rhos[1] - rhos[0]
     rows = [
-        [name, rho, f"{each(row)}", f"{1000 * cpu / len(texts):.1f}", f"{middle:.2f} ({least:.2f} to {most:.2f})"]
+        [name, rho, spread(row), f"{1000 * cpu / len(texts):.1f}", f"{middle:.2f} ({least:.2f} to {most:.2f})"]
         for name, rho, row, cpu, (middle, least, most) in zip(
             works,
             ("as below", *(f"{np.nanmean(values):.4f}" for values in rhos)),
@@ -80,11 +80,6 @@ def processor_seconds(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
-
-
-def each(row: Sequence[float]) -> str:
-    """Median, least and most."""
-    return f"{np.median(row):.1f} ({min(row):.1f} to {max(row):.1f})"
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from common import interleaved, table
+from common import interleaved, spread, table
 from encoder import BUDGET, DECODER, DOCUMENTS
 from encoder_moves import Move, agreement_of, lessons, moves
 from encoder_setting import Setting, instructions
@@ -46,8 +45,7 @@ def main() -> None:
     for name, encoder, each in zip(OPTIONS, timed, seconds, strict=True):
         milliseconds = [1000 * value / TIMED for value in each]
         figures = [agreement_of(found[name, place], setting) for place, (setting, _) in settings.items()]
-        time = f"{np.median(milliseconds):.1f} ({min(milliseconds):.1f} to {max(milliseconds):.1f})"
-        rows.append([name, *figures, moved(encoder, move), time])
+        rows.append([name, *figures, moved(encoder, move), spread(milliseconds)])
     about = (
         f"Closed forms from the training labels of `encoder.md` and `encoder_documentation.md`, decoder `{DECODER}`: "
         "mean per-query ρ on the report samples. After a move: the same encoder of documentation, with the hidden "

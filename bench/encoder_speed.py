@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from common import interleaved, ratios, table
+from common import interleaved, ratios, spread, table
 
 from influcoder.decoder import load_decoder
 from influcoder.encoder import Encoder
@@ -55,7 +55,7 @@ def main() -> None:
     seconds = interleaved([work for _, work in works.values()], options.rounds)
     each = [[1000 * value / count for value in row] for (count, _), row in zip(works.values(), seconds, strict=True)]
     rows = [
-        [name, f"{np.median(row):.2f} ({min(row):.2f} to {max(row):.2f})", f"{median:.0f} ({least:.0f} to {most:.0f})"]
+        [name, spread(row, 2), f"{median:.0f} ({least:.0f} to {most:.0f})"]
         for name, row, (median, least, most) in zip(works, each, ratios(each, 0), strict=True)
     ]
     about = (

@@ -47,12 +47,13 @@ def main() -> None:
     before = [measured(decoder, _held_out(bench, seed)) for seed in range(options.seeds)]
     rows = [_cells("not fine-tuned", [(np.nan, figures) for figures in before], None)]
     rows += [_cells(name, found, runs["nothing"]) for name, found in runs.items()]
-    pool = PARTS["pool"]
+    pool, left = PARTS["pool"], [PARTS[name] for name in HELD_OUT]
     about = (
         f"`{DECODER}`, fine-tuned on the pool of [filter.md](filter.md) ({sum(vars(pool).values())} prompts, "
         f"{pool.harmful} of them harmful) without the {pool.harmful} that a way to score puts first: all weights, "
         f"AdamW {LEARNING_RATE:g}, {STEPS} steps of {BATCH} prompts, the same number however many are left. On "
-        "prompts that no run was trained on: 58 harmful ones, 35 that ask for advice or sympathy, "
+        f"prompts that no run was trained on: {sum(part.harmful for part in left)} harmful ones, "
+        f"{sum(part.advice for part in left)} that ask for advice or sympathy, "
         f"{INSTRUCTIONS} instructions. Loss in nats a token; next token right: share of tokens that the decoder would "
         f"have said itself. Mean ± standard deviation over {options.seeds} seeds of draw and training; the difference "
         f"is taken within a seed. {time.perf_counter() - start:.0f} s."
