@@ -132,24 +132,25 @@ def _limit(values: Array) -> float:
 def _layout(
     title: str, caption: str, points: Points, limits: Sequence[float], palette: Sequence[str]
 ) -> dict[str, object]:
-    first, others = [True], [False] * len(palette)
+    none, every = [False] * len(palette), [True] * len(palette)
+    unscaled = [None] * len(palette)
     buttons = [
         {
             "label": f"influence on {group}" if group != "all" else "influence on all queries",
             "method": "update",
             "args": [
                 {
-                    "visible": first + others,
+                    "visible": [True, *none],
                     # A value for each trace: the regions keep theirs.
                     "marker.color": [values.astype(float).round(4).tolist(), *palette],
-                    "marker.cmin": [-limit, *others],
-                    "marker.cmax": [limit, *others],
+                    "marker.cmin": [-limit, *unscaled],
+                    "marker.cmax": [limit, *unscaled],
                 }
             ],
         }
         for group, values, limit in zip(points.groups, points.influence, limits, strict=True)
     ]
-    buttons.append({"label": "regions", "method": "update", "args": [{"visible": [False] + [True] * len(palette)}]})
+    buttons.append({"label": "regions", "method": "update", "args": [{"visible": [False, *every]}]})
     menu = {
         "buttons": buttons,
         "x": 0,
