@@ -13,7 +13,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest
 
-# Half an hour: every flow killed at every kind of write, servers that die, damage, wrong clocks, whole loops.
+# An hour: every flow killed at every kind of write, servers that die, damage, wrong clocks, whole loops, the guides.
 test-faults: $(STAMP)
 	$(BIN)/pytest tests/faults
 	$(BIN)/pytest -m long tests/integration

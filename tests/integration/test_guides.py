@@ -20,6 +20,8 @@ from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import checks
 
+pytestmark = pytest.mark.long
+
 DOCS = Path(__file__).parents[2] / "docs"
 # What is small here, and would not be in a guide.
 SMALL = {
@@ -97,7 +99,6 @@ def test_own_decoder_and_data(begun, world):
     assert "ok" in checked or "insufficient" in checked or "warn" in checked
 
 
-@pytest.mark.long
 def test_approval(begun, world):
     (_, settings), *rest = blocks("guides/approve.md", "toml", "sh", "python")
     offer, approve, tag, sweep = rest
@@ -114,7 +115,6 @@ def test_approval(begun, world):
     (world / "influcoder.toml").write_text((world / "influcoder.toml").read_text().replace(settings, ""))
 
 
-@pytest.mark.long
 def test_a_drift_alert(drifted):
     registry = Registry(load_settings().mlflow)
     before, champion = len(registry.versions()), registry.version("champion").version
@@ -134,7 +134,6 @@ def test_an_audit(begun, world):
         assert sorted(path.name for path in (world / folder).iterdir()) == ["record.json", "report.html", "report.pdf"]
 
 
-@pytest.mark.long
 def test_a_teacher_of_ones_own(begun, world, monkeypatch):
     for name, value in {"RECIPE": "fine-tune", "EPOCHS": "1", "MAX_TOKENS": "48"}.items():
         monkeypatch.setenv(f"INFLUCODER_ENCODER__{name}", value)
@@ -147,7 +146,6 @@ def test_a_teacher_of_ones_own(begun, world, monkeypatch):
     assert len(pd.read_parquet(world / "scores.parquet")) == 100 * 299
 
 
-@pytest.mark.long
 def test_labels_on_a_ray_cluster(begun, monkeypatch):
     from ray.cluster_utils import Cluster
 
