@@ -52,7 +52,7 @@ def test_a_killed_worker_gives_its_slot_back_in_bounded_time(worker, place):
     worker.start("worker", **place.environment)
     killed = time.monotonic()
     lines = []
-    deployments.run("label", lines.append, seconds=SILENCE_SECONDS + 180)
+    deployments.run("label", lines.append, silence=SILENCE_SECONDS + 180)
     assert len(seen.label_sets(place)) == 1
     assert any("are cached" in line and " 0 are cached" not in line for line in lines), lines
     print(f"the next run was done {time.monotonic() - killed:.0f} s after the worker was killed")

@@ -47,6 +47,8 @@ def test_everything_is_deployed_with_its_trigger_and_schedule(deployments):
     work = {"label", "import-scores", "train", "promote", "rollback", "index", "regions", "check", "retrain"}
     assert set(found) == work | {"alert", "overdue", "sweep", "watch", "backfill", "filter"}
     assert [schedule.schedule.cron for schedule in found["check"].schedules] == ["0 5 * * *"]
+    beside = {name for name, item in found.items() if item.work_queue_name == "alerts"}
+    assert beside == {"alert", "overdue"}, "what must not wait behind a labelling"
     assert all(item.global_concurrency_limit.limit == 1 for item in found.values())
     expected = [item["trigger"]["expect"] for item in automations if item["name"] != dead_runs.NAME]
     assert expected == [["influcoder.drift"]]

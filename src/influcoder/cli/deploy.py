@@ -1,9 +1,10 @@
-"""`prefect deploy --all`, as a person would run it."""
+"""`prefect deploy --all` and its schedules, as a person would run them."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 from influcoder.cli.dead_runs import watch_for_dead_runs
 from influcoder.cli.stack import ROOT, Stack
@@ -16,10 +17,23 @@ def deploy(stack: Stack) -> None:
     Raises:
         ServiceError: Prefect refused a deployment.
     """
-    command = [str(Path(sys.executable).parent / "prefect"), "--no-prompt", "deploy", "--all"]
+    _prefect(stack, "deploy", "--all")
+    watch_for_dead_runs(stack.environment()["PREFECT_API_URL"])
+
+
+def schedules(stack: Stack, action: Literal["pause", "resume"]) -> None:
+    """Pause or resume the schedules of all deployments.
+
+    Raises:
+        ServiceError: Prefect refused.
+    """
+    _prefect(stack, "deployment", "schedule", action, "--all")
+
+
+def _prefect(stack: Stack, *words: str) -> None:
+    command = [str(Path(sys.executable).parent / "prefect"), "--no-prompt", *words]
     environment = {**os.environ, **stack.environment()}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     (stack.folder / "deploy.log").write_text(done.stdout + done.stderr)
     if done.returncode:
-        raise ServiceError("Prefect refused prefect.yaml.", f"See {stack.folder / 'deploy.log'}.")
-    watch_for_dead_runs(stack.environment()["PREFECT_API_URL"])
+        raise ServiceError(f"Prefect refused: {' '.join(words)}.", f"See {stack.folder / 'deploy.log'}.")

@@ -25,23 +25,30 @@ POLL_SECONDS = 2.0
 _ROUTINE = ("Running ", "Executing deployment", "Deployment step", "All deployment", "Beginning ", "Finished ", "View ")
 
 
-def run(name: str, say: Say, seconds: float = 900.0, **parameters: Any) -> FlowRun:
+def run(name: str, say: Say, silence: float = 900.0, **parameters: Any) -> FlowRun:
     """Run a deployment on the worker, passing on what it logs, and wait for its end.
 
+    Args:
+        name: of the deployment and of its flow.
+        say: is given a line for each that the run logs.
+        silence: seconds without a line after which the run is given up.
+        parameters: the flow's.
     Raises:
-        ServiceError: it fails, or is not done in time; the message is the flow's own.
+        ServiceError: it fails, or says nothing for too long; the message is the flow's own.
     """
     flow_run: Any = run_deployment(f"{name}/{name}", parameters=parameters, timeout=0, as_subflow=False)
-    return follow(flow_run.id, name, say, seconds)
+    return follow(flow_run.id, name, say, silence)
 
 
-def follow(flow_run_id: UUID, name: str, say: Say, seconds: float = 900.0) -> FlowRun:
+def follow(flow_run_id: UUID, name: str, say: Say, silence: float = 900.0) -> FlowRun:
     """Wait for the end of a flow run, passing on what it logs."""
-    end, seen = time.monotonic() + seconds, 0
+    end, seen = time.monotonic() + silence, 0
     with get_client(sync_client=True) as client:
         while time.monotonic() < end:
             flow_run = client.read_flow_run(flow_run_id)
-            seen = _pass_on(client, flow_run_id, seen, say)
+            heard, seen = seen, _pass_on(client, flow_run_id, seen, say)
+            if seen > heard:
+                end = time.monotonic() + silence
             if flow_run.state and flow_run.state.is_final():
                 if flow_run.state.is_completed():
                     return flow_run
@@ -49,7 +56,7 @@ def follow(flow_run_id: UUID, name: str, say: Say, seconds: float = 900.0) -> Fl
                     f"flow run {name} {flow_run.name} ended as {flow_run.state.name}: {flow_run.state.message}"
                 )
             time.sleep(POLL_SECONDS)
-    raise ServiceError(f"flow run {name} is not done after {seconds:.0f} s.", "Is the worker running?")
+    raise ServiceError(f"flow run {name} has said nothing for {silence:.0f} s.", "Is the worker running?")
 
 
 def started_by_event(name: str, since: datetime, seconds: float) -> FlowRun | None:
