@@ -11,7 +11,7 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from influcoder.cli import dead_runs
-from influcoder.cli.deploy import deploy
+from influcoder.cli.deploy import deploy, schedules
 from influcoder.cli.status import gather
 from influcoder.labelsets import latest, load_label_set
 from influcoder.registry import Registry
@@ -27,6 +27,8 @@ def deployments(stack):
     from influcoder.cli import deployments
 
     deploy(stack)
+    # Other tests share the servers, and must not meet what a minute of the hour starts.
+    schedules(stack, "pause")
     return deployments
 
 
@@ -53,6 +55,19 @@ def test_everything_is_deployed_with_its_trigger_and_schedule(deployments):
     expected = [item["trigger"]["expect"] for item in automations if item["name"] != dead_runs.NAME]
     assert expected == [["influcoder.drift"]]
     assert len(automations) == 2, "the other one notices runs whose process died"
+
+
+def test_schedules_are_resumed_and_paused(deployments, stack):
+    with get_client(sync_client=True) as client:
+
+        def active():
+            return {s.active for item in client.read_deployments() for s in item.schedules}
+
+        assert active() == {False}
+        schedules(stack, "resume")
+        assert active() == {True}
+        schedules(stack, "pause")
+        assert active() == {False}
 
 
 @pytest.mark.long
