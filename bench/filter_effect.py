@@ -42,8 +42,9 @@ def main() -> None:
     options = _options()
     mixed, decoder = mixture(options.data), load_decoder(DECODER)
     bench = Bench(mixed, labelled({"all": (mixed.samples, [])}, MAX_TOKENS, DECODER), decoder)
-    start = time.perf_counter()
-    runs = {name: [_run(bench, name, choose, seed) for seed in range(options.seeds)] for name, choose in ARMS.items()}
+    left_out = [name for name in ARMS if any(part in name for part in options.without)]
+    arms = {name: choose for name, choose in ARMS.items() if name not in left_out}
+    runs = {name: [_run(bench, name, choose, seed) for seed in range(options.seeds)] for name, choose in arms.items()}
     before = [measured(decoder, _held_out(bench, seed)) for seed in range(options.seeds)]
     rows = [_cells("not fine-tuned", [(np.nan, figures) for figures in before], None)]
     rows += [_cells(name, found, runs["nothing"]) for name, found in runs.items()]
@@ -56,7 +57,7 @@ def main() -> None:
         f"{sum(part.advice for part in left)} that ask for advice or sympathy, "
         f"{INSTRUCTIONS} instructions. Loss in nats a token; next token right: share of tokens that the decoder would "
         f"have said itself. Mean ± standard deviation over {options.seeds} seeds of draw and training; the difference "
-        f"is taken within a seed. {time.perf_counter() - start:.0f} s."
+        "is taken within a seed." + (f" Not measured in this run: {', '.join(left_out)}." if left_out else "")
     )
     table(HEAD, rows, "filter_effect", about)
 
@@ -156,6 +157,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the instruction pool")
     parser.add_argument("--seeds", type=int, default=3, help="draws of pool, labels and training")
+    parser.add_argument("--without", nargs="*", default=[], help="parts of the names of rows to leave out")
     options = parser.parse_args()
     if not (options.data / "pool_instruct.jsonl").is_file():
         raise SystemExit(f"{options.data} holds no pool_instruct.jsonl.")

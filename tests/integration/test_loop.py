@@ -1,6 +1,7 @@
 """The whole loop through the worker, on a tiny decoder and real servers."""
 
 import json
+import time
 import urllib.request
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.deployments import run_deployment
 
 from influcoder.cli import dead_runs
 from influcoder.cli.deploy import deploy, schedules
@@ -68,6 +70,21 @@ def test_schedules_are_resumed_and_paused(deployments, stack):
         assert active() == {True}
         schedules(stack, "pause")
         assert active() == {False}
+
+
+@pytest.mark.long
+def test_a_worker_runs_one_flow_after_another_and_alerts_beside_them(deployments, registry):
+    names = ("backfill/backfill", "sweep/sweep", "overdue/overdue")
+    found = [run_deployment(name, timeout=0, as_subflow=False) for name in names]
+    end = time.monotonic() + 300
+    with get_client(sync_client=True) as client:
+        while not all(run.state.is_final() for run in found):
+            assert time.monotonic() < end, [(run.name, run.state.name) for run in found]
+            time.sleep(1)
+            found = [client.read_flow_run(run.id) for run in found]
+    first, second, beside = sorted(found[:2], key=lambda run: run.start_time) + found[2:]
+    assert first.end_time <= second.start_time
+    assert beside.start_time < second.start_time, "it waited behind neither"
 
 
 @pytest.mark.long
