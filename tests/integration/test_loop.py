@@ -73,7 +73,7 @@ def test_schedules_are_resumed_and_paused(deployments, stack):
 
 
 @pytest.mark.long
-def test_a_worker_runs_one_flow_after_another_and_alerts_beside_them(deployments, registry):
+def test_a_worker_runs_one_flow_after_another_and_alerts_beside_them(deployments):
     names = ("backfill/backfill", "sweep/sweep", "overdue/overdue")
     found = [run_deployment(name, timeout=0, as_subflow=False) for name in names]
     end = time.monotonic() + 300

@@ -5,7 +5,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,8 +90,8 @@ class Demo:
             self._folder.mkdir(parents=True)
             demo_world.write_settings(self._folder, demo_world.DECODER, demo_world.BEFORE)
             # A GGUF file is converted once, which takes as long as the servers do.
-            with ThreadPoolExecutor(1) as beside:
-                fingerprint = beside.submit(demo_world.apart, demo_world.fingerprint, demo_world.DECODER)
+            with demo_world.apart() as beside:
+                fingerprint = beside.submit(demo_world.fingerprint, demo_world.DECODER)
                 self._stack.start(say=self._say)
                 os.environ.update(self._stack.environment())
                 deploy(self._stack)
@@ -129,7 +128,8 @@ class Demo:
 
     def _change_the_world(self, before: str) -> None:
         folder = (self._folder / "decoder-2").resolve()
-        after = demo_world.apart(demo_world.fine_tuned, folder)
+        with demo_world.apart() as process:
+            after = process.submit(demo_world.fine_tuned, folder).result()
         steps = demo_world.FINE_TUNING["steps"]
         self._say(f"{steps} steps on {demo_world.ADDED}: {before[:12]} became {after[:12]}")
         demo_world.write_settings(self._folder, str(folder), demo_world.AFTER)

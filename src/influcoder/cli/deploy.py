@@ -34,6 +34,7 @@ def _prefect(stack: Stack, *words: str) -> None:
     command = [str(Path(sys.executable).parent / "prefect"), "--no-prompt", *words]
     environment = {**os.environ, **stack.environment()}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    (stack.folder / "deploy.log").write_text(done.stdout + done.stderr)
+    log = stack.folder / f"{words[0]}.log"
+    log.write_text(done.stdout + done.stderr)
     if done.returncode:
-        raise ServiceError(f"Prefect refused: {' '.join(words)}.", f"See {stack.folder / 'deploy.log'}.")
+        raise ServiceError(f"Prefect refused: {' '.join(words)}.", f"See {log}.")
