@@ -115,7 +115,7 @@ class Registry:
         The version comes to be with all its tags: one that does not say what it came from is never to be seen.
         """
         with self._errors():
-            info = self._mlflow.pyfunc.log_model(name="encoder", **served(folder))
+            info = self._mlflow.pyfunc.log_model(name="encoder", **served(self.model, folder))
             known = {**tags, FILES: files_hash(folder)}
             number = str(self._mlflow.register_model(info.model_uri, self._settings.model, tags=known).version)
             self._client.update_model_version(self._settings.model, number, description)
@@ -136,7 +136,7 @@ class Registry:
     def pack(self, encoder: Path, index: Path, tags: Mapping[str, str], description: str) -> str:
         """Register a sentence-transformers directory together with an index as a version of `answers`; its number."""
         with self.run("package", {}), self._errors():
-            info = self._mlflow.pyfunc.log_model(name="answers", **served(encoder, index))
+            info = self._mlflow.pyfunc.log_model(name="answers", **served(self.model, encoder, index))
             number = str(self._mlflow.register_model(info.model_uri, self.answers, tags=dict(tags)).version)
             self._client.update_model_version(self.answers, number, description)
         return number

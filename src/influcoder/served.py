@@ -12,16 +12,18 @@ _NEEDS = ("mlflow", "scikit-learn", "scipy", "sentence-transformers", "torch")
 _INDEX_NEEDS = ("boto3", "faiss-cpu", "pandas", "pyarrow", "pydantic-settings", "rich", "safetensors", "transformers")
 
 
-def served(encoder: Path, index: Path | None = None) -> dict[str, Any]:
+def served(model: str, encoder: Path, index: Path | None = None) -> dict[str, Any]:
     """Arguments of `mlflow.pyfunc.log_model`.
 
     Args:
+        model: name of the registered encoder, of whose champion the registry says whether scores may be trusted.
         encoder: a sentence-transformers directory.
         index: a `Folder` that holds an index of the same encoder, for a model that attributes too.
     """
     names = sorted({*_NEEDS, *(_INDEX_NEEDS if index else ())})
     return {
         "python_model": str(_MODEL),
+        "model_config": {"encoder": model},
         "artifacts": {"encoder": str(encoder), **({"index": str(index)} if index else {})},
         # Attribution runs by this package, which no package index has; it travels with the model.
         "code_paths": [str(_PACKAGE)] if index else None,
@@ -55,6 +57,7 @@ def _signature() -> Any:
             [
                 ColSpec(Array("double"), "vector", required=False),
                 ColSpec("double", "score", required=False),
+                ColSpec("string", "warning", required=False),
                 ColSpec(Array(sample), "samples", required=False),
             ]
         ),

@@ -3,6 +3,9 @@
 So it imports nothing of ours, but where an index is packed with the model, and the package with both.
 """
 
+import logging
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,10 @@ from mlflow.exceptions import MlflowException
 # Characters of a text, rows of a request, and samples that are given of each output.
 LONGEST, MOST_ROWS, MOST_OUTPUTS, MOST_RESULTS = 50_000, 4096, 256, 100
 _METHODS = ("embed", "score", "attribute")
+# Seconds between two questions to the registry, and how long an answer waits for one.
+FRESH, PATIENCE = 60.0, 2.0
+_UNKNOWN = "nobody knows whether these scores may be trusted: {}"
+log = logging.getLogger("influcoder.served")
 
 
 class EncoderModel(mlflow.pyfunc.PythonModel):
@@ -25,14 +32,21 @@ class EncoderModel(mlflow.pyfunc.PythonModel):
 
         self.encoder = SentenceTransformer(context.artifacts["encoder"], trust_remote_code=True)
         self.index = _index(context.artifacts.get("index"))
+        self.trust = Trust((context.model_config or {}).get("encoder", ""))
 
     # MLflow reads hints here as the model's schema, and the signature that was logged says it better.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """A row for each row: `vector`, `score` or `samples`, by the parameter `method`.
 
         `embed` takes the columns `target`, and `context` and `states` where they are; `score` takes `candidate` and
-        `candidate_context` too; `attribute` takes the parameters `k` and `least`.
+        `candidate_context` too; `attribute` takes the parameters `k` and `least`. Where the registry says that scores
+        are not to be trusted, or can't be asked, each row has a `warning`, too.
         """
+        found = self._answers(model_input, params)
+        warning = self.trust.warning()
+        return found.assign(warning=warning) if warning else found
+
+    def _answers(self, model_input: pd.DataFrame, params: dict[str, Any] | None) -> pd.DataFrame:
         asked = {"method": "embed", "k": 10, "least": 0, **(params or {})}
         method = asked["method"]
         if method not in _METHODS:
@@ -84,6 +98,46 @@ class EncoderModel(mlflow.pyfunc.PythonModel):
             return np.asarray(self.encoder.encode(list(zip(*columns, strict=True)), show_progress_bar=False))
         texts = [f"{before}\n{after}".strip() for before, after in zip(contexts, targets, strict=True)]
         return np.asarray(self.encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False))
+
+
+class Trust:
+    """What the registry says of an encoder's scores, asked beside an answer, once a minute at most.
+
+    Args:
+        model: name of the registered encoder; empty where it was not kept.
+        fresh: seconds between two questions.
+    """
+
+    def __init__(self, model: str, fresh: float = FRESH) -> None:
+        self._model, self._fresh, self._due, self._lock = model, fresh, 0.0, threading.Lock()
+        self._asks = bool(model) and mlflow.get_registry_uri().startswith(("http", "databricks"))
+        self._said = _UNKNOWN.format("the registry has not answered yet") if self._asks else ""
+        if not self._asks:
+            log.warning("no registry to ask whether scores are degraded; set MLFLOW_TRACKING_URI to one that knows.")
+
+    def warning(self) -> str:
+        """Why scores are not to be trusted; empty where nothing is known against them, or nobody can be asked."""
+        with self._lock:
+            due = self._asks and time.monotonic() >= self._due
+            self._due = time.monotonic() + self._fresh if due else self._due
+        if due:
+            asking = threading.Thread(target=self._ask, daemon=True)
+            asking.start()
+            # A registry that is slow tells a later answer.
+            asking.join(PATIENCE)
+        return self._said
+
+    def _ask(self) -> None:
+        try:
+            champion = mlflow.MlflowClient().get_model_version_by_alias(self._model, "champion")
+        except MlflowException as error:
+            no_champion = error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+            self._said = "" if no_champion else _UNKNOWN.format(error.message.splitlines()[0])
+            return
+        # The words of `monitoring.breaker`, which does not travel with the model.
+        is_degraded = champion.tags.get("trust") == "degraded"
+        mend = "Retraining has stopped; see: influcoder status"
+        self._said = f"scores of {self._model} are degraded. {mend}" if is_degraded else ""
 
 
 def _texts(rows: pd.DataFrame, column: str, required: bool = True) -> list[str]:

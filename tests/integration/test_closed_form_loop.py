@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flows import breaker
 from influcoder.agreement import agreement
 from influcoder.encoder import Encoder
 from influcoder.encoder.states import mean_states
@@ -21,6 +22,7 @@ from influcoder.opened import open_encoder
 from influcoder.registry import Registry
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
+from monitoring.breaker import DEGRADED, RESTORED
 from monitoring.check import checks, load_check
 from monitoring.decision import Verdict
 
@@ -167,6 +169,20 @@ def test_it_serves_from_targets_and_contexts(story):
     assert np.isfinite(vectors).all()
     assert not np.allclose(vectors[0], vectors[1], atol=1e-3)
     np.testing.assert_allclose(model.predict(asked[["target"]])["vector"][1], vectors[1], atol=1e-5)
+
+
+def test_scores_are_marked_where_mlflow_serves_them(story, registry):
+    asked = pd.DataFrame({"target": ["rocket moon comet"], "candidate": ["moon comet"]})
+    score = {"method": "score"}
+    sound = mlflow.pyfunc.load_model("models:/closed-form@champion").predict(asked, score)
+    assert list(sound) == ["score"]
+    breaker.mark(registry, DEGRADED)
+    try:
+        marked = mlflow.pyfunc.load_model("models:/closed-form@champion").predict(asked, score)
+    finally:
+        breaker.mark(registry, RESTORED)
+    assert "scores of closed-form are degraded" in marked["warning"][0]
+    assert marked["score"].equals(sound["score"])
 
 
 def test_a_check_compares_it_with_fresh_labels(story):

@@ -286,12 +286,12 @@ def test_a_server_answers_like_the_commands(story, store, address):
     assert found["answers"][0]["rows"] == [json.loads(line) for line in shown.stdout.splitlines()]
     assert len(found["answers"]) == 2
     samples = [{"target": text} for text in texts]
-    vectors = np.array(
-        httpx.post(f"{address}/api/embed", json={"samples": samples}).raise_for_status().json()["vectors"]
-    )
+    embedded = httpx.post(f"{address}/api/embed", json={"samples": samples}).raise_for_status().json()
+    vectors = np.array(embedded["vectors"])
     body = {"queries": samples[:1], "candidates": samples}
-    scores = httpx.post(f"{address}/api/score", json=body).raise_for_status().json()["scores"]
-    np.testing.assert_allclose(scores, np.clip(vectors[:1] @ vectors.T, -1, 1), atol=1e-5)
+    scored = httpx.post(f"{address}/api/score", json=body).raise_for_status().json()
+    assert embedded["warnings"] == scored["warnings"] == found["warnings"] == state["warnings"]
+    np.testing.assert_allclose(scored["scores"], np.clip(vectors[:1] @ vectors.T, -1, 1), atol=1e-5)
     assert sum(len(batch.questions) for batch in asked.read(store)) == before
 
 

@@ -57,11 +57,11 @@ def application(desk: Desk) -> FastAPI:
     @app.post("/api/embed")
     def _embed(body: Embed) -> dict[str, Any]:
         vectors = desk.embed([item.sample() for item in body.samples])
-        return {"dimensions": vectors.shape[1], "vectors": vectors.tolist()}
+        return {"dimensions": vectors.shape[1], "vectors": vectors.tolist(), "warnings": desk.warnings()}
 
     @app.post("/api/score")
     def _score(body: Score) -> dict[str, Any]:
         roles = ([item.sample() for item in role] for role in (body.queries, body.candidates))
-        return {"scores": desk.scores(*roles).tolist()}
+        return {"scores": desk.scores(*roles).tolist(), "warnings": desk.warnings()}
 
     return app

@@ -58,6 +58,11 @@ class Desk:
         with self._lock:
             return self._present().encoder.scores(queries, candidates)
 
+    def warnings(self) -> list[str]:
+        """What a reader of vectors and scores must know."""
+        with self._lock:
+            return list(self._present().warnings())
+
     def state(self) -> dict[str, Any]:
         """Who answers, on what ground, and how far that can be trusted."""
         with self._lock:
