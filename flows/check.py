@@ -16,7 +16,7 @@ from flows.label import gate, keep
 from flows.steps import show, step
 from influcoder.asked import expire
 from influcoder.encoder import Encoder
-from influcoder.errors import ServiceError, ValidationFailedError
+from influcoder.errors import InflucoderError, ServiceError, ValidationFailedError
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.labelsets import LabelSet, load_label_set
 from influcoder.labelsets.build import same_teacher
@@ -39,13 +39,15 @@ from monitoring.check import (
     save_check,
 )
 from monitoring.course import Look
+from monitoring.crossing import probe_side, shift_of
 from monitoring.dashboard import send
-from monitoring.decision import Verdict
+from monitoring.decision import Verdict, with_probe
 from monitoring.draws import OpenDraw
 from monitoring.examination import Examination
 from monitoring.floor import UNTRAINED, bounds_of, measure_floor
 from monitoring.history import Draw, looks_before
 from monitoring.pairs import pairs_frame
+from monitoring.probe import Shift
 from monitoring.report import RenderedReport, agreement_report
 from monitoring.spot import buy_labels
 
@@ -119,7 +121,9 @@ def examine(
             labels, spent = label_spot(
                 settings, spec, store, source, lambda bought: examination.is_clear(bought, looks(bought))
             )
-        bought = {"draw": Draw.of(store, labels, source).name, "spent": spent}
+        bought: dict[str, Any] = {"draw": Draw.of(store, labels, source).name, "spent": spent}
+        moved = labels.identity.teacher.decoder_fingerprint != version.decoder_fingerprint
+        bought["probe"] = label_probe(settings, store, examination.encoder, version, labels) if moved else None
         record, rendered = compare(settings, version, examination, labels, looks(labels), bought)
     kept = save_check(store, record, rendered.html, rendered.json)
     report(settings, store, version, kept, rendered)
@@ -135,6 +139,21 @@ def label_spot(
     keep(store, labels, gate(settings, store, labels))
     print(f"spot labels: {spent}")
     return labels, spent
+
+
+@step("label the probe again")
+def label_probe(
+    settings: Settings, store: ObjectStore, encoder: Encoder, version: EncoderVersion, spot: LabelSet
+) -> Shift | None:
+    """What the decoder in use did to agreement on samples that stay the same; a check stands without it."""
+    try:
+        side = probe_side(settings, store, encoder, load_label_set(store, version.label_set_id), spot)
+    except InflucoderError as error:
+        print(f"the probe could not be labelled: {error}")
+        return None
+    found = shift_of(side)
+    print(f"{found}" if found else f"the probe could not be labelled, since the decoder in use can't: {side.said}")
+    return found
 
 
 @step("load spot labels")
@@ -153,7 +172,7 @@ def compare(
     bought: Mapping[str, Any],
 ) -> tuple[Check, RenderedReport]:
     """Measure the encoder and the untrained one, decide from all checks of it, and render the report."""
-    measured, created = examination.measure(spot), now()
+    measured, created, margin = examination.measure(spot), now(), settings.drift.margin
     floor = measure_floor(Encoder(settings.encoder.base, settings.encoder.max_tokens), measured.block)
     bounds = bounds_of(measured.found, floor, spot.reliability)
     record = Check(
@@ -166,13 +185,13 @@ def compare(
         figures=figures(measured.found),
         untrained=figures(floor.found[UNTRAINED]),
         bounds=bounds,
-        judgement=examination.judge(measured.found, before, created),
+        judgement=with_probe(examination.judge(measured.found, before, created), bought["probe"], margin),
         created=created,
         candidates=measured.found.candidates,
         **bought,
     )
     pairs = pairs_frame(*measured.hashes, measured.scores, measured.block.labels, floor.scores[floor.name])
-    least = examination.promoted.mean - settings.drift.margin
+    least = examination.promoted.mean - margin
     about = {"encoder": version.version, "decoder": record.decoder[:16], "verdict": str(record.verdict)}
     known = facts(record, settings.drift.alpha)
     return record, agreement_report(pairs, examination.evidence.frame(), bounds, least, known, about)
@@ -193,6 +212,7 @@ def report(
     bought = "" if kept.spent is None else f"Spot labels: {kept.spent}."
     summary = f"# Encoder {kept.encoder_version}: {kept.verdict}\n\n{headline(version, kept)}.\n\n{bought}\n\n{moved}"
     rows = kept.bounds.rows(f"encoder version {version.version}", kept.figures["rho"]) if kept.bounds else []
+    rows += kept.probe.rows() if kept.probe else []
     show("check", summary, rows, links)
     print(headline(version, kept))
 

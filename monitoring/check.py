@@ -18,6 +18,7 @@ from influcoder.store import ObjectStore, sha256
 from monitoring.buying import Ledger
 from monitoring.decision import Judgement, Verdict
 from monitoring.floor import Bounds
+from monitoring.probe import Shift
 
 _PAGES = ("/report.html", "/report.json")
 _MEND = "Restore it from a copy of the bucket, or delete it: then this check never was."
@@ -42,6 +43,8 @@ class Check(BaseModel):
         candidates: how many candidates each query ranked, at most; 0 where it was not kept.
         draw: what the spot samples were drawn by; empty for labels that were given.
         spent: what was spent on labels; None for labels that were given.
+        probe: agreement on the version's fixed probe; None under the decoder that it was distilled for, where it is
+            what it was, and where the probe could not be labelled.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
@@ -61,6 +64,7 @@ class Check(BaseModel):
     draw: str = ""
     spent: Ledger | None = None
     bounds: Bounds | None = None
+    probe: Shift | None = None
 
     def with_id(self) -> "Check":
         """The same record under the id that its content stands for.
@@ -153,7 +157,8 @@ def facts(check: Check, alpha: float) -> dict[str, float]:
     ledger = {} if spent is None else {"labelled": spent.labelled, "cached": spent.cached, "seconds": spent.seconds}
     rho = check.figures["rho"]["value"]
     decided = {str(check.verdict): rho} if isfinite(rho) else {}
-    return {**evidence, "evidence_needed": -log10(alpha), **ledger, **decided}
+    probe = {"probe": check.probe.now["value"]} if check.probe and isfinite(check.probe.now["value"]) else {}
+    return {**evidence, "evidence_needed": -log10(alpha), **ledger, **decided, **probe}
 
 
 def expire_reports(store: ObjectStore, known: Sequence[Check], keep_days: int) -> int:
@@ -194,4 +199,5 @@ def headline(found: EncoderVersion, check: Check) -> str:
     return (
         f"encoder {found.version}: {check.verdict}, agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}] "
         f"over {rho['queries']:.0f} queries{f', {check.bounds}' if check.bounds else ''}; {check.judgement.reason}"
+        f"{f'; {check.probe}' if check.probe else ''}"
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from influcoder.agreement import Agreement, agreement
+from influcoder.agreement import Agreement, agreement, paired_difference
 from influcoder.decoder import Decoder
 from influcoder.encoder import Encoder
 from influcoder.errors import InflucoderError, WrongDecoderError
@@ -18,12 +18,18 @@ from monitoring.check import Check
 from monitoring.explained import Explained
 from monitoring.floor import Figure, figure_of
 from monitoring.groups import Scored, changes, grouped
-from monitoring.probe import Relabelled, block_of, chosen, relabel, remember
+from monitoring.probe import Relabelled, Shift, block_of, chosen, relabel, remember
 
 
 @dataclass(frozen=True)
-class _Side:
-    """One side of the crossing: a block under both decoders, and what finding out cost."""
+class Side:
+    """One side of the crossing: a block under both decoders, and what finding out cost.
+
+    Args:
+        pair: agreement on it under both; None where one of them could not label it.
+        said: what became of the other decoder.
+        cost: of labelling; None where nothing could be labelled.
+    """
 
     pair: Pair | None
     said: str
@@ -43,7 +49,7 @@ def explain(settings: Settings, store: ObjectStore, encoder: Encoder, label_set:
     old, spot = load_label_set(store, label_set), load_label_set(store, check.spot_label_set)
     then, present = (_scored(encoder, labels.evidence("report")) for labels in (old, spot))
     same = check.decoder == old.identity.teacher.decoder_fingerprint
-    sides = (_Side(None, "it is still in use"),) * 2 if same else _sides(settings, store, encoder, old, spot)
+    sides = (Side(None, "it is still in use"),) * 2 if same else _sides(settings, store, encoder, old, spot)
     crossing = Crossing(_agreement(then), _agreement(present), sides[0].pair, sides[1].pair, same)
     finding = find_cause(
         crossing, settings.drift.margin, old.reliability, spot.reliability, settings.cause.least_ceiling
@@ -68,13 +74,31 @@ def explain(settings: Settings, store: ObjectStore, encoder: Encoder, label_set:
     )
 
 
+def probe_side(settings: Settings, store: ObjectStore, encoder: Encoder, old: LabelSet, spot: LabelSet) -> Side:
+    """The probe of an encoder's label set, under its own decoder and under that of spot labels."""
+    probe = block_of(remember(store, old, settings.cause.probe), old)
+    return _side(settings, store, encoder, old, probe, spot, reverse=False)
+
+
+def shift_of(side: Side) -> Shift | None:
+    """What a probe says, as a check keeps it; None where it says nothing."""
+    if side.pair is None or side.cost is None:
+        return None
+    return Shift(
+        then=figure_of(side.pair.then.rho),
+        now=figure_of(side.pair.now.rho),
+        change=figure_of(paired_difference(side.pair.now, side.pair.then)),
+        samples=side.cost.samples,
+        seconds=round(side.cost.seconds, 2),
+    )
+
+
 def _sides(
     settings: Settings, store: ObjectStore, encoder: Encoder, old: LabelSet, spot: LabelSet
-) -> tuple[_Side, _Side]:
-    probe = block_of(remember(store, old, settings.cause.probe), old)
+) -> tuple[Side, Side]:
     part = chosen(spot.evidence("report"), settings.cause.probe)
     return (
-        _side(settings, store, encoder, old, probe, spot, reverse=False),
+        probe_side(settings, store, encoder, old, spot),
         _side(settings, store, encoder, spot, part, old, reverse=True),
     )
 
@@ -87,18 +111,18 @@ def _side(
     block: Block,
     other: LabelSet,
     reverse: bool,
-) -> _Side:
+) -> Side:
     """A block of one label set, labelled again under the decoder of the other."""
     try:
         decoder = _decoder_of(settings, other)
         again = relabel(settings, store, decoder, own, block)
     except InflucoderError as error:
-        return _Side(None, f"it can't be used any more: {error}".rstrip("."))
+        return Side(None, f"it can't be used any more: {error}".rstrip("."))
     common = np.isfinite(block.labels) & np.isfinite(again.labels)
     scores = encoder.scores(block.queries, block.candidates)
     first, second = (agreement(scores, np.where(common, labels, np.nan)) for labels in (block.labels, again.labels))
     pair = Pair(second, first) if reverse else Pair(first, second)
-    return _Side(pair, f"it was loaded from {other.decoder_uri}", again)
+    return Side(pair, f"it was loaded from {other.decoder_uri}", again)
 
 
 def _decoder_of(settings: Settings, labels: LabelSet) -> Decoder:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from influcoder.settings import DriftSettings
 from monitoring.course import Course, Look
+from monitoring.probe import Shift
 
 LEVEL = 0.95
 
@@ -84,6 +85,22 @@ def judge_drift(promoted: Look, looks: Sequence[Look], settings: DriftSettings) 
         checks=len(usable),
         since=course.fallen.created if course.fallen else None,
     )
+
+
+def with_probe(found: Judgement, probe: Shift | None, margin: float) -> Judgement:
+    """The same judgement, but that a fall on the fixed probe of the margin or more, beyond chance, is worth a `warn`.
+
+    A probe's samples are the same at every check, so it is no evidence that adds up over checks, and no `drift`.
+
+    Args:
+        found: the judgement from fresh labels.
+        probe: agreement on the probe under both decoders; None where it was not measured.
+        margin: the smallest fall that matters.
+    """
+    if found.verdict is not Verdict.OK or probe is None or not probe.fell(margin):
+        return found
+    reason = f"{found.reason} on fresh labels, but on the fixed probe a fall beyond chance and the margin"
+    return found.model_copy(update={"verdict": Verdict.WARN, "reason": reason})
 
 
 def _verdict(course: Course, settings: DriftSettings) -> tuple[Verdict, str]:

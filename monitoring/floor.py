@@ -102,7 +102,7 @@ class Bounds(BaseModel):
             **floors,
             "ceiling of the labels": self.ceiling or unknown,
         }
-        return [{"ρ of": key, **{part: _shown(value[part]) for part in unknown}} for key, value in shown.items()]
+        return [row_of(key, value) for key, value in shown.items()]
 
     def tags(self) -> dict[str, str]:
         """The same as tags of an encoder version."""
@@ -184,6 +184,11 @@ def surface_scores(queries: Sequence[Sample], candidates: Sequence[Sample]) -> n
 def figure_of(interval: Interval) -> Figure:
     """An interval as plain numbers."""
     return asdict(interval)
+
+
+def row_of(name: str, figure: Figure) -> dict[str, str | float]:
+    """A line of a table of figures."""
+    return {"ρ of": name, **{part: _shown(figure[part]) for part in ("value", "lo", "hi")}}
 
 
 def _shown(value: float) -> str | float:

@@ -41,6 +41,7 @@ FACTS = {
     "labelled": "Spot samples that were labelled",
     "cached": "Spot samples whose labels were there already",
     "seconds": "Seconds of labelling",
+    "probe": "ρ on the fixed probe, under another decoder than the encoder's own",
     # One of them a check: a panel tells series apart by their figure alone.
     **{str(verdict): f"ρ of a check that says {verdict}" for verdict in Verdict},
 }

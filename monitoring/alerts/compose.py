@@ -33,6 +33,7 @@ def drift(check: "Check", links: Mapping[str, str]) -> Alert:
             _figure("agreement (mean per-query ρ)", rho),
             Figure(name="change since promotion", value=change.change, lo=change.lo, hi=change.hi),
             *_bounds(check),
+            *([_figure("change on the fixed probe", check.probe.change)] if check.probe else []),
         ),
         doing="It answers this check once: it labels what is new, trains a challenger, and the gate decides. "
         f"Until then encoder {check.encoder_version} goes on answering.",

@@ -16,7 +16,7 @@ from influcoder.registry import Registry
 from influcoder.samples import ASKED
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
-from monitoring.check import load_check
+from monitoring.check import headline, load_check
 from monitoring.decision import Verdict
 from monitoring.explained import load_cause
 
@@ -89,6 +89,15 @@ def test_a_decoder_that_moved_is_the_cause(story, store):
     assert list(found.cells) == [*corners, "new decoder, new data"]
     assert found.samples > 0
     assert story["again"] == found.cause
+
+
+def test_a_check_under_another_decoder_measures_the_fixed_probe(story, store):
+    check, found = load_check(store, story["decoder"]), load_cause(store, story["decoder"])
+    assert check.probe.samples > 0
+    assert check.probe.change == found.steps["decoder, on old data"]
+    assert check.probe.now == found.cells["new decoder, old data (probe)"]
+    assert "on the fixed probe" in headline(Registry(load_settings().mlflow).version(story["version"]), check)
+    assert load_check(store, story["data"]).probe is None, "under the same decoder it is what it was"
 
 
 def test_data_that_moved_is_the_cause(story, store):

@@ -7,7 +7,8 @@ import pytest
 from influcoder.agreement import agreement
 from influcoder.settings import DriftSettings
 from monitoring.course import Course, Look
-from monitoring.decision import Judgement, Verdict, judge_drift
+from monitoring.decision import Judgement, Verdict, judge_drift, with_probe
+from monitoring.probe import Shift
 
 SETTINGS = DriftSettings()
 PROMOTED = Look(0.40, 0.03, 250, 249, "promotion")
@@ -136,3 +137,31 @@ def test_a_judgement_of_an_earlier_version_can_be_read():
 
 def replace_settings(**changes):
     return SETTINGS.model_copy(update=changes)
+
+
+def probe(value, hi):
+    figure = {"value": value, "lo": 2 * value - hi, "hi": hi, "queries": 24}
+    return Shift(then=figure, now=figure, change=figure, samples=0, seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (probe(-0.12, -0.03), Verdict.WARN),
+        (probe(-0.12, 0.01), Verdict.OK),
+        (probe(-0.03, -0.01), Verdict.OK),
+        (probe(0.12, 0.20), Verdict.OK),
+        (probe(float("nan"), float("nan")), Verdict.OK),
+        (None, Verdict.OK),
+    ],
+    ids=["fell", "fell perhaps", "fell within the margin", "rose", "unknown", "not measured"],
+)
+def test_a_fall_on_the_fixed_probe_is_worth_a_warning(found, verdict):
+    sound = judge_drift(PROMOTED, [look(0.4)], SETTINGS)
+    assert with_probe(sound, found, SETTINGS.margin).verdict is verdict
+
+
+@pytest.mark.parametrize("looks", [[look(0.10)], [look(0.26)], [look(0.10, queries=14)]])
+def test_a_probe_changes_no_other_verdict(looks):
+    found = judge_drift(PROMOTED, looks, SETTINGS)
+    assert with_probe(found, probe(-0.5, -0.4), SETTINGS.margin) is found

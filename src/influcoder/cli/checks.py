@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from monitoring.check import Check
 
 WORDS = ("created", "verdict", "stopped")
-COLUMNS = ("created", "encoder", "verdict", "ρ", "floor", "ceiling", "lift", "change", "e-value")
+COLUMNS = ("created", "encoder", "verdict", "ρ", "floor", "ceiling", "lift", "change", "e-value", "on the probe")
 SPENT = ("labelled", "cached", "seconds", "cost", "stopped")
 
 
@@ -38,7 +38,7 @@ def table(found: Sequence["Check"]) -> Table:
         rho = check.figures["rho"]["value"]
         grid.add_row(
             *(check.created, check.encoder_version, str(check.verdict)),
-            *(f"{rho:.3f}", *_bounds(check), f"{said.change:+.3f}", evidence),
+            *(f"{rho:.3f}", *_bounds(check), f"{said.change:+.3f}", evidence, _probe(check)),
             *_spent(check),
         )
     return grid
@@ -48,8 +48,15 @@ def total(found: Sequence["Check"]) -> str:
     """What was spent on labels in all."""
     spent = [check.spent for check in found if check.spent is not None]
     costs = [ledger.cost for ledger in spent if ledger.cost is not None]
-    labelled, seconds = sum(ledger.labelled for ledger in spent), sum(ledger.seconds for ledger in spent)
+    probes = [check.probe for check in found if check.probe is not None]
+    labelled = sum(ledger.labelled for ledger in spent) + sum(probe.samples for probe in probes)
+    seconds = sum(ledger.seconds for ledger in spent) + sum(probe.seconds for probe in probes)
     return f"{labelled} samples labelled in {seconds:.0f} s" + (f", cost {sum(costs):.2f}" if costs else "")
+
+
+def _probe(check: "Check") -> str:
+    """How agreement changed where samples stay the same; empty where only they could have."""
+    return f"{check.probe.change['value']:+.3f}" if check.probe else ""
 
 
 def _bounds(check: "Check") -> tuple[str, str, str]:
