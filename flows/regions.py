@@ -16,6 +16,7 @@ from influcoder.encoder import Encoder
 from influcoder.errors import SettingsError
 from influcoder.indexed import embedder_of, opened_index
 from influcoder.opened import open_encoder
+from influcoder.registered import agreement_words
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.samples import Sample, read_corpus
 from influcoder.settings import Settings, load_settings
@@ -100,7 +101,8 @@ def facts(
         "encoder": version.version,
         "label_set": version.label_set_id,
         "decoder": version.decoder_fingerprint,
-        "agreement": {name: version.tags.get(f"agreement.{name}") for name in ("rho", "lo", "hi")},
+        "agreement": {name: version.tags.get(f"agreement.{name}") for name in ("rho", "lo", "hi", "floor", "lift")},
+        "ceiling": version.tags.get("labels.ceiling"),
         "index": index.manifest.id,
         "corpus": settings.corpus,
         "asked": settings.queries,
@@ -110,9 +112,8 @@ def facts(
 
 def caption(version: EncoderVersion, index: Index) -> str:
     """One line that says whose figures these are."""
-    rho, lo, hi = (version.tags.get(f"agreement.{name}", "?") for name in ("rho", "lo", "hi"))
     return (
-        f"estimated by encoder version {version.version}, agreement {rho} [{lo}, {hi}]; decoder "
+        f"estimated by encoder version {version.version}, agreement {agreement_words(version.tags)}; decoder "
         f"{version.decoder_fingerprint[:12]}, index {index.manifest.id[:12]}"
     )
 

@@ -44,4 +44,5 @@ def last_verdict(store: ObjectStore, champion: EncoderVersion) -> tuple[str, ...
         return ()
     rho = last.figures["rho"]
     figures = f"agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}]"
-    return (f"the last check, {last.id}, says {last.verdict}: {figures}; {last.judgement.reason}",)
+    bounds = f", {last.bounds}" if last.bounds else ""
+    return (f"the last check, {last.id}, says {last.verdict}: {figures}{bounds}; {last.judgement.reason}",)

@@ -44,6 +44,17 @@ class EncoderVersion:
             return None
 
 
+def agreement_words(tags: Mapping[str, str]) -> str:
+    """A version's agreement at training between its floor and its ceiling; what its tags do not say is unknown."""
+    floor = "floor unknown"
+    if "agreement.floor" in tags:
+        lift = f"{tags['agreement.lift']} [{tags['agreement.lift.lo']}, {tags['agreement.lift.hi']}]"
+        floor = f"floor {tags['agreement.floor']} ({tags['agreement.floor.of']}), lift {lift}"
+    rho, lo, hi = (tags.get(f"agreement.{part}", "?") for part in ("rho", "lo", "hi"))
+    interval = f"{rho} [{lo}, {hi}]"
+    return f"{interval}, {floor}, ceiling {tags.get('labels.ceiling', 'unknown')}"
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What was measured of an encoder version when it was trained.

@@ -74,12 +74,19 @@ class Answer:
 
     @cached_property
     def _behind(self) -> dict[str, Any]:
-        figures = {"agreement": "rho", "agreement_lo": "lo", "agreement_hi": "hi"}
+        figures = {
+            "agreement": "agreement.rho",
+            "agreement_lo": "agreement.lo",
+            "agreement_hi": "agreement.hi",
+            "agreement_floor": "agreement.floor",
+            "agreement_lift": "agreement.lift",
+            "agreement_ceiling": "labels.ceiling",
+        }
         return {
             "encoder": self.champion.version,
             "label_set": self.champion.label_set_id,
             "decoder": self.champion.decoder_fingerprint,
-            **{name: self.champion.figure(f"agreement.{tag}") for name, tag in figures.items()},
+            **{name: self.champion.figure(tag) for name, tag in figures.items()},
             "index": self.index.id,
             "corpus": self.index.corpus_uri,
         }

@@ -89,7 +89,7 @@ def table(answer: "Answer") -> "Table":
     from rich.table import Table
 
     from influcoder.attribution.excerpt import excerpt
-    from influcoder.cli.tables import agreement_words
+    from influcoder.registered import agreement_words
 
     grid = Table(title=escape(f"What drove: {excerpt(answer.output.target, 100)}"), title_justify="left", expand=True)
     for name in ("", "estimate", "exact", "percentile"):

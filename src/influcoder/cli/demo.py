@@ -233,5 +233,6 @@ def _agreement_table(agreement: dict[str, Any], second: Check) -> Table:
                 f"[{found['lo']:.3f}, {found['hi']:.3f}]".replace("[", "\\["),
                 str(found["queries"]),
             )
-    table.caption = second.judgement.reason
+    bounds = f"after the change {second.bounds}; " if second.bounds else ""
+    table.caption = f"{bounds}{second.judgement.reason}".replace("[", "\\[")
     return table

@@ -58,7 +58,8 @@ def filter_corpus(
 def _table(out: Path, summary: dict[str, Any]) -> "Table":
     from rich.markup import escape
 
-    from influcoder.cli.tables import agreement_words, facts
+    from influcoder.cli.tables import facts
+    from influcoder.registered import agreement_words
 
     counts, line, encoder = summary["counts"], summary["threshold"], summary["encoder"]
     tags = {**encoder["agreement"], "labels.ceiling": encoder["ceiling"] or "unknown"}

@@ -16,7 +16,7 @@ def table(decoder: str | None) -> Table:
     seen, known = seen_fingerprint(store, settings.decoder), decoders(store)
     present = seen or load_decoder(settings.decoder).fingerprint
     grid = Table(title="Encoders", title_justify="left")
-    for name in ("decoder", "version", "alias", "agreement", "floor", "ceiling", "valid now"):
+    for name in ("decoder", "version", "alias", "agreement", "floor", "lift", "ceiling", "valid now"):
         grid.add_column(name, justify="right" if name == "version" else "left", overflow="fold")
     rows = sorted(registry.versions(), key=lambda version: (_decoder(version) == present, _decoder(version)))
     for version in rows:
@@ -25,7 +25,7 @@ def table(decoder: str | None) -> Table:
         rho, lo, hi = (tags.get(f"agreement.{part}", "?") for part in ("rho", "lo", "hi"))
         valid = "yes" if found == present else "no: it is of another decoder"
         name = f"{found[:12] or 'unknown'} ({places})"
-        bounds = (tags.get(tag, "unknown") for tag in ("agreement.floor", "labels.ceiling"))
+        bounds = (tags.get(tag, "unknown") for tag in ("agreement.floor", "agreement.lift", "labels.ceiling"))
         grid.add_row(name, version.version, ", ".join(version.aliases), f"{rho} \\[{lo}, {hi}]", *bounds, valid)
     grid.caption = f"in use: {present[:12]} ({settings.decoder})"
     return grid

@@ -15,7 +15,7 @@ from influcoder.samples.sample import content_id
 
 _TEXT, _NUMBER = ("output", "end", "source", "id", "text"), ("score", "percentile", "exact")
 _ABOUT = ("encoder", "label_set", "decoder", "index", "corpus")
-_AGREEMENT = ("agreement", "agreement_lo", "agreement_hi")
+_AGREEMENT = tuple(f"agreement{part}" for part in ("", "_lo", "_hi", "_floor", "_lift", "_ceiling"))
 
 
 @dataclass(frozen=True)

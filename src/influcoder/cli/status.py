@@ -9,10 +9,11 @@ from rich.table import Table
 from influcoder.alerting import AlertSettings
 from influcoder.cli import chronicle
 from influcoder.cli.stack import Stack
-from influcoder.cli.tables import agreement_words, facts
+from influcoder.cli.tables import facts
 from influcoder.errors import InflucoderError
 from influcoder.journal import entries
 from influcoder.labelsets.publish import latest
+from influcoder.registered import agreement_words
 from influcoder.registry import CHALLENGER, CHAMPION, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore

@@ -73,7 +73,7 @@ class Desk:
                 "badge": self._badge,
                 "warnings": list(answerer.warnings()),
                 "encoder": champion.version,
-                "agreement": {name: tags.get(f"agreement.{name}") for name in ("rho", "lo", "hi", "floor")},
+                "agreement": {name: tags.get(f"agreement.{name}") for name in ("rho", "lo", "hi", "floor", "lift")},
                 "ceiling": tags.get("labels.ceiling"),
                 "label_set": champion.label_set_id,
                 "teacher": tags.get("teacher.id", ""),
