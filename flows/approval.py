@@ -11,7 +11,7 @@ from influcoder.provenance import person
 from influcoder.registry import Registry
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
-from monitoring.promotion import APPROVAL, APPROVED, REJECTED, Promotion, Stage, slot_of
+from monitoring.promotion import APPROVAL, APPROVED, REJECTED, WAITS, Promotion, Stage, slot_of
 
 
 class Offered(NamedTuple):
@@ -36,12 +36,14 @@ def answer(version: str, approved: bool, reason: str) -> str:
         RegistryError: the version does not wait.
     """
     number, offer = said_of(version)
-    if offer is None or offer.stage is not Stage.WAITING:
-        raise RegistryError(f"version {number} does not wait for approval.", "See: influcoder status")
     settings = load_settings()
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     champions, found = Champions(store, registry), registry.version(number)
-    if approved:
+    # An answer whose promotion was killed can be given again, or taken back.
+    killed = offer and offer.stage is Stage.MEASURING and found.tags.get(APPROVAL, WAITS) != WAITS
+    if offer is None or not (killed or offer.stage is Stage.WAITING):
+        raise RegistryError(f"version {number} does not wait for approval.", "See: influcoder status")
+    if approved and not killed:
         # What was approved is what the gate measured: the promotion compares the digests once more.
         event = Event(
             action=Action.APPROVED,

@@ -14,7 +14,7 @@ from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import Check, check_ids, load_check
 from monitoring.decision import Verdict
-from monitoring.promotion import APPROVAL, WAITS, Promotion, waiting
+from monitoring.promotion import APPROVAL, WAITS, Promotion, left, waiting
 from monitoring.retraining import Case, Phase, retrainings
 
 
@@ -49,8 +49,8 @@ def sweep(grace_minutes: float = 0.0) -> dict[str, str]:
 
 @step("look for what a person said")
 def spoken(store: ObjectStore, registry: Registry) -> list[Promotion]:
-    """Versions that waited for approval and have an answer."""
-    found = waiting(store, registry.model)
+    """Versions that waited for approval and have an answer; also those whose promotion was killed after it."""
+    found = [*waiting(store, registry.model), *left(store, registry.model)]
     return [offer for offer in found if registry.version(offer.version).tags.get(APPROVAL, WAITS) != WAITS]
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from influcoder.alive import is_gone, mark
 from influcoder.provenance import now
 from influcoder.store import ObjectStore
 from monitoring.gate import GateResult
@@ -14,6 +15,8 @@ from monitoring.slot import Slot
 
 # The tag of a version in MLflow that a person sets, and what it may say.
 APPROVAL, APPROVED, REJECTED, WAITS = "approval", "approved", "rejected", "waiting"
+# Seconds after which measuring on another host counts as killed: more than labels of a gate take.
+_SILENCE = 6 * 3600
 
 
 class Stage(StrEnum):
@@ -44,6 +47,7 @@ class Promotion(BaseModel):
         spot: id of the labels that it was measured on.
         gate: what the gate said.
         digests: what identified the version when it was measured.
+        process: what measures or measured it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,6 +65,7 @@ class Promotion(BaseModel):
     spot: str = ""
     gate: GateResult | None = None
     digests: dict[str, str] = {}
+    process: str = ""
 
     def is_fresh(self, hours: float) -> bool:
         """Whether what was measured still counts."""
@@ -85,13 +90,22 @@ def begin(slot: Slot[Promotion], hours: float, version: str, **offer: str | None
         draw = {"seed": before.seed, "drawn": before.drawn}
     # A person may have approved of what was measured before: the files must still be those.
     known = before.digests if before else {}
-    return slot.write(Promotion.model_validate({"version": version, "digests": known, **draw, **offer}))
+    return slot.write(
+        Promotion.model_validate({"version": version, "digests": known, "process": mark(), **draw, **offer})
+    )
 
 
 def waiting(store: ObjectStore, model: str) -> list[Promotion]:
     """The versions that wait for a person."""
     found = [Slot(store, key, Promotion).value for key in store.keys(_folder(model))]
     return [offer for offer in found if offer and offer.stage is Stage.WAITING]
+
+
+def left(store: ObjectStore, model: str) -> list[Promotion]:
+    """The versions whose measuring was killed: its process is gone, or on another host and silent for hours."""
+    found = {key: Slot(store, key, Promotion).value for key in store.keys(_folder(model))}
+    measuring = {key: offer for key, offer in found.items() if offer and offer.stage is Stage.MEASURING}
+    return [offer for key, offer in measuring.items() if is_gone(offer.process) or store.age(key) > _SILENCE]
 
 
 def _folder(model: str) -> str:

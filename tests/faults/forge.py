@@ -19,12 +19,18 @@ from faults.writes import Counter, watch
 from influcoder.errors import InflucoderError
 
 FLOWS = (
+    "alert",
+    "approval",
     "backfill",
     "cause",
     "check",
+    "filter",
     "import_scores",
+    "index",
     "label",
+    "overdue",
     "promote",
+    "regions",
     "retrain",
     "rollback",
     "sweep",
@@ -32,6 +38,7 @@ FLOWS = (
     "watch",
 )
 LATE = (
+    "faiss",
     "great_expectations.expectations",
     "influcoder.encoder.lexical",
     "influcoder.labelsets.validation",
@@ -89,7 +96,9 @@ def work(order: dict) -> None:
 
 
 def flow_of(name: str):
-    return getattr(sys.modules[f"flows.{name}"], name)
+    """A flow by its file's name, with its own name after a point where that is another one."""
+    file, _, own = name.partition(".")
+    return getattr(sys.modules[f"flows.{file}"], own or file)
 
 
 def shift_clock(by: timedelta) -> None:
