@@ -98,6 +98,9 @@ def load_decoder(uri: str, dtype: str = "float32", attention: str = "sdpa", devi
         raise DecoderError(f"{dtype!r} is no decoder dtype.", f"Use one of {', '.join(_DTYPES)}.")
     options: dict[str, Any] = {"dtype": _DTYPES[dtype], "attn_implementation": attention, "trust_remote_code": False}
     address = _Address.of(uri)
+    if uri.startswith("hf:"):
+        # Whoever publishes there may publish pickles, too.
+        options["use_safetensors"] = True
     if "gguf_file" in address.keywords:
         address = _Address(str(_converted(Path(address.name, address.keywords["gguf_file"]))), {})
     files = _files(Path(address.name))
@@ -109,7 +112,8 @@ def load_decoder(uri: str, dtype: str = "float32", attention: str = "sdpa", devi
         model = model.to(_device(device)).eval().requires_grad_(False)
     except (OSError, ValueError, KeyError, RuntimeError, AssertionError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DecoderError(f"decoder {uri!r} can't be loaded: {reason}") from error
+        mend = "Of a hub only weights in safetensors are read." if uri.startswith("hf:") else ""
+        raise DecoderError(f"decoder {uri!r} can't be loaded: {reason}", mend) from error
     if info["missing_keys"]:
         # transformers fills what is missing with random numbers, other ones at each load.
         missing = ", ".join(sorted(info["missing_keys"])[:3])
