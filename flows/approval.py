@@ -40,10 +40,11 @@ def answer(version: str, approved: bool, reason: str) -> str:
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     champions, found = Champions(store, registry), registry.version(number)
     # An answer whose promotion was killed can be given again, or taken back.
-    killed = offer and offer.stage is Stage.MEASURING and found.tags.get(APPROVAL, WAITS) != WAITS
+    said = found.tags.get(APPROVAL, WAITS)
+    killed = offer and offer.stage is Stage.MEASURING and said != WAITS
     if offer is None or not (killed or offer.stage is Stage.WAITING):
         raise RegistryError(f"version {number} does not wait for approval.", "See: influcoder status")
-    if approved and not killed:
+    if approved and not (killed and said == APPROVED):
         # What was approved is what the gate measured: the promotion compares the digests once more.
         event = Event(
             action=Action.APPROVED,

@@ -151,14 +151,16 @@ def facts(check: Check, alpha: float) -> dict[str, float]:
         check: the record.
         alpha: `drift.alpha`.
     """
-    e_value, spent = check.judgement.e_value, check.spent
+    e_value, spent, probe = check.judgement.e_value, check.spent, check.probe
     # Without a fall the e-value goes towards 0, and a chart of its logarithm would show that alone.
     evidence = {} if e_value is None else {"evidence": max(0.0, log10(e_value)) if e_value > 0 else 0.0}
     ledger = {} if spent is None else {"labelled": spent.labelled, "cached": spent.cached, "seconds": spent.seconds}
+    if spent and probe:
+        ledger |= {"labelled": spent.labelled + probe.samples, "seconds": spent.seconds + probe.seconds}
     rho = check.figures["rho"]["value"]
     decided = {str(check.verdict): rho} if isfinite(rho) else {}
-    probe = {"probe": check.probe.now["value"]} if check.probe and isfinite(check.probe.now["value"]) else {}
-    return {**evidence, "evidence_needed": -log10(alpha), **ledger, **decided, **probe}
+    fixed = {"probe": probe.now["value"]} if probe and isfinite(probe.now["value"]) else {}
+    return {**evidence, "evidence_needed": -log10(alpha), **ledger, **decided, **fixed}
 
 
 def expire_reports(store: ObjectStore, known: Sequence[Check], keep_days: int) -> int:

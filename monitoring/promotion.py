@@ -97,15 +97,19 @@ def begin(slot: Slot[Promotion], hours: float, version: str, **offer: str | None
 
 def waiting(store: ObjectStore, model: str) -> list[Promotion]:
     """The versions that wait for a person."""
-    found = [Slot(store, key, Promotion).value for key in store.keys(_folder(model))]
-    return [offer for offer in found if offer and offer.stage is Stage.WAITING]
+    return [offer for offer in _offers(store, model).values() if offer.stage is Stage.WAITING]
 
 
 def left(store: ObjectStore, model: str) -> list[Promotion]:
     """The versions whose measuring was killed: its process is gone, or on another host and silent for hours."""
-    found = {key: Slot(store, key, Promotion).value for key in store.keys(_folder(model))}
-    measuring = {key: offer for key, offer in found.items() if offer and offer.stage is Stage.MEASURING}
+    measuring = {key: offer for key, offer in _offers(store, model).items() if offer.stage is Stage.MEASURING}
     return [offer for key, offer in measuring.items() if is_gone(offer.process) or store.age(key) > _SILENCE]
+
+
+def _offers(store: ObjectStore, model: str) -> dict[str, Promotion]:
+    """Every offer by its key."""
+    found = {key: Slot(store, key, Promotion).value for key in store.keys(_folder(model))}
+    return {key: offer for key, offer in found.items() if offer}
 
 
 def _folder(model: str) -> str:

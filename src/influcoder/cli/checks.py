@@ -55,7 +55,7 @@ def total(found: Sequence["Check"]) -> str:
 
 
 def _probe(check: "Check") -> str:
-    """How agreement changed where samples stay the same; empty where only they could have."""
+    """How agreement changed where samples stay the same; empty where the decoder does, too."""
     return f"{check.probe.change['value']:+.3f}" if check.probe else ""
 
 
