@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -160,9 +161,11 @@ def _layout(
         "bgcolor": "white",
         "pad": {"b": 8},
     }
+    # A page of 800 pixels shows this much; the map does not break lines.
+    below = "<br>".join(f"<sub>{escape(line)}</sub>" for line in wrap(caption, 110))
     return {
         "title": {
-            "text": f"<b>{escape(title)}</b><br><sub>{escape(caption)}</sub>",
+            "text": f"<b>{escape(title)}</b><br>{below}",
             "x": 0.01,
             "xanchor": "left",
             "y": 0.97,
@@ -187,9 +190,7 @@ def _words(points: Points, regions: Regions) -> list[str]:
 
 
 def _wrapped(text: str, length: int) -> str:
-    import textwrap
-
-    return "<br>".join(escape(line) for line in textwrap.wrap(excerpt(text, length), _LINE))
+    return "<br>".join(escape(line) for line in wrap(excerpt(text, length), _LINE))
 
 
 def _palette(count: int) -> list[str]:
