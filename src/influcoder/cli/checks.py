@@ -1,6 +1,7 @@
 """Every check with its evidence and what it spent."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -10,9 +11,17 @@ from influcoder.cli.terminal import console
 if TYPE_CHECKING:
     from monitoring.check import Check
 
-WORDS = ("created", "verdict", "stopped")
-COLUMNS = ("created", "encoder", "verdict", "ρ", "floor", "ceiling", "lift", "change", "e-value", "on the probe")
-SPENT = ("labelled", "cached", "seconds", "cost", "stopped")
+# Several figures in one cell keep a line within a hundred characters.
+COLUMNS = (
+    "check",
+    "verdict",
+    "ρ\nlift",
+    "floor\nceiling",
+    "change\nprobe\ne-value",
+    "labelled\ncached",
+    "seconds\ncost",
+)
+WORDS = ("check", "verdict")
 
 
 def checks() -> None:
@@ -29,18 +38,22 @@ def checks() -> None:
 
 def table(found: Sequence["Check"]) -> Table:
     """The checks as a table, oldest first."""
-    grid = Table(title=f"Checks ({total(found)})", title_justify="left")
-    for name in (*COLUMNS, *SPENT):
-        grid.add_column(name, justify="left" if name in WORDS else "right", overflow="fold")
+    grid = Table(title=f"Checks ({total(found)})", title_justify="left", show_lines=True)
+    for name in COLUMNS:
+        grid.add_column(name, justify="left" if name in WORDS else "right", no_wrap=True)
+    grid.add_column("stopped", min_width=10)
     for check in found:
-        said = check.judgement
+        said, rho = check.judgement, check.figures["rho"]["value"]
         evidence = "" if said.e_value is None else f"{said.e_value:.3g}"
-        rho = check.figures["rho"]["value"]
+        floor, ceiling, lift = _bounds(check)
         grid.add_row(
-            *(check.created, check.encoder_version, str(check.verdict)),
-            *(f"{rho:.3f}", *_bounds(check), f"{said.change:+.3f}", evidence, _probe(check)),
+            f"{datetime.fromisoformat(check.created):%Y-%m-%d %H:%M}\n{check.id}",
+            f"{check.verdict}\nencoder {check.encoder_version}",
+            *(f"{rho:.3f}\n{lift}", f"{floor}\n{ceiling}", f"{said.change:+.3f}\n{_probe(check)}\n{evidence}"),
             *_spent(check),
         )
+    grid.caption = "change: since promotion; probe: change on the fixed probe, under another decoder; times are UTC"
+    grid.caption_justify = "left"
     return grid
 
 
@@ -70,7 +83,7 @@ def _bounds(check: "Check") -> tuple[str, str, str]:
 
 def _spent(check: "Check") -> tuple[str, ...]:
     if check.spent is None:
-        return "", "", "", "", "labels were given"
+        return "", "", "labels were given"
     ledger = check.spent
     cost = "" if ledger.cost is None else f"{ledger.cost:.2f}"
-    return str(ledger.labelled), str(ledger.cached), f"{ledger.seconds:.0f}", cost, ledger.stopped
+    return f"{ledger.labelled}\n{ledger.cached}", f"{ledger.seconds:.0f}\n{cost}", ledger.stopped
