@@ -270,7 +270,7 @@ def address(story):
 
 
 def test_a_server_answers_like_the_commands(story, store, address):
-    state = httpx.get(f"{address}/api/state").raise_for_status().json()
+    state = httpx.get(f"{address}/api/state", timeout=60).raise_for_status().json()
     version = Registry(load_settings().mlflow).version("champion")
     assert (state["encoder"], state["index"], state["decoder"]) == (
         version.version,
@@ -286,10 +286,10 @@ def test_a_server_answers_like_the_commands(story, store, address):
     assert found["answers"][0]["rows"] == [json.loads(line) for line in shown.stdout.splitlines()]
     assert len(found["answers"]) == 2
     samples = [{"target": text} for text in texts]
-    embedded = httpx.post(f"{address}/api/embed", json={"samples": samples}).raise_for_status().json()
+    embedded = httpx.post(f"{address}/api/embed", json={"samples": samples}, timeout=60).raise_for_status().json()
     vectors = np.array(embedded["vectors"])
     body = {"queries": samples[:1], "candidates": samples}
-    scored = httpx.post(f"{address}/api/score", json=body).raise_for_status().json()
+    scored = httpx.post(f"{address}/api/score", json=body, timeout=60).raise_for_status().json()
     assert embedded["warnings"] == scored["warnings"] == found["warnings"] == state["warnings"]
     np.testing.assert_allclose(scored["scores"], np.clip(vectors[:1] @ vectors.T, -1, 1), atol=1e-5)
     assert sum(len(batch.questions) for batch in asked.read(store)) == before
@@ -309,8 +309,8 @@ def test_a_server_refuses_what_is_too_much_or_makes_no_sense(address):
     ):
         answer = httpx.post(f"{address}/api/{path}", json=body, timeout=60)
         assert answer.status_code == status, (path, str(body)[:80], answer.text[:200])
-    assert httpx.get(f"{address}/api/health").json() == {"status": "up"}
-    page = httpx.get(address)
+    assert httpx.get(f"{address}/api/health", timeout=60).json() == {"status": "up"}
+    page = httpx.get(address, timeout=60)
     assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
