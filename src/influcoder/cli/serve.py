@@ -38,5 +38,7 @@ def serve(
                 f"{host}:{port} can't be listened at: {error.strerror}.", "Choose another --port."
             ) from error
         app = application(Desk(load_settings(decoder=decoder or None, corpus=corpus or None)))
+        # Who reads the address may ask at once, and waits until the server answers.
+        listener.listen()
         console.print(f"http://{host}:{listener.getsockname()[1]} (stop with Ctrl-C)", soft_wrap=True)
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
