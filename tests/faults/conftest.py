@@ -224,6 +224,15 @@ class Place:
         return Registry(load_settings().mlflow.model_copy(update={"model": model}))
 
 
+def with_champion(forge: Forge, name: str) -> Place:
+    """A place of a name, with labels and a champion."""
+    place = Place(name)
+    forge.done("label", place)
+    forge.done("train", place)
+    assert forge.done("promote", place) is True
+    return place
+
+
 @pytest.fixture
 def new_place(request, servers):
     """A function that gives a place of this test, another one each time."""

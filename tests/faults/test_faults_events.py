@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from faults import seen
-from faults.conftest import Place
+from faults.conftest import with_champion
 from influcoder.provenance import now
 from monitoring.check import load_check, save_check
 from monitoring.decision import Verdict
@@ -24,10 +24,7 @@ RECORD, VERSION = "put retrainings/*.json", "POST /api/2.0/mlflow/model-versions
 @pytest.fixture(scope="module")
 def loop(forge):
     """A place with a champion and a check of it; each test goes on from where the one before it left the loop."""
-    place = Place("loop")
-    forge.done("label", place)
-    forge.done("train", place)
-    assert forge.done("promote", place) is True
+    place = with_champion(forge, "loop")
     return place, forge.done("check", place)
 
 

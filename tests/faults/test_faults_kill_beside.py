@@ -13,7 +13,7 @@ from alert_world import Receiver, waiting
 from moved import moved
 
 from faults import seen
-from faults.conftest import Place
+from faults.conftest import with_champion
 from faults.writes import places
 from influcoder.attribution.index import Index, load_manifest
 from influcoder.champions import Champions
@@ -45,11 +45,7 @@ def killed_again_and_again(forge, place, flow, watch, **options):
 @pytest.fixture(scope="module")
 def loop(forge):
     """A place with a champion."""
-    place = Place("beside")
-    forge.done("label", place)
-    forge.done("train", place)
-    assert forge.done("promote", place) is True
-    return place
+    return with_champion(forge, "beside")
 
 
 @pytest.fixture(scope="module")
