@@ -10,8 +10,9 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
 os.environ["PREFECT_SERVER_EPHEMERAL_ENABLED"] = "false"
 # Models this small spend their time on waking threads.
-for pool in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
-    os.environ[f"{pool}_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import gc

@@ -1,19 +1,18 @@
 """Fine-tuning that is killed goes on from its checkpoint, to the very weights that it would have had."""
 
 import logging
-import multiprocessing
-import os
 import signal
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
+from deadly import DeadlyFolder, exit_code_of
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -43,27 +42,6 @@ SETTINGS = EncoderSettings(recipe="fine-tune", max_tokens=24, batch=12, epochs=3
 
 class Killed(BaseException):
     """What no code of ours catches."""
-
-
-class DeadlyFolder(Folder):
-    """A folder whose process dies before one of the operations that change it."""
-
-    def __init__(self, path, deadly: int, die) -> None:
-        super().__init__(path)
-        self._left, self._die = deadly, die
-
-    def put(self, key, data):
-        self._count()
-        super().put(key, data)
-
-    def delete(self, key):
-        self._count()
-        super().delete(key)
-
-    def _count(self) -> None:
-        self._left -= 1
-        if self._left == 0:
-            self._die()
 
 
 class FullFolder(Folder):
@@ -128,9 +106,8 @@ def train(start, labels, objects, settings=SETTINGS, say=lambda _number, _values
 
 
 def train_in_a_process_that_dies(start, labels, path, deadly):
-    torch.set_num_threads(1)
     fine_tuning.SECONDS_BETWEEN_CHECKPOINTS = 0
-    train(start, labels, DeadlyFolder(path, deadly, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    train(start, labels, DeadlyFolder(path, deadly))
 
 
 def assert_same(found, expected):
@@ -164,12 +141,8 @@ def test_dropout_makes_training_depend_on_the_random_state(start, labels, whole)
 
 @pytest.mark.parametrize("deadly", [9])
 def test_a_process_killed_within_an_epoch_is_gone_on_with(start, labels, whole, tmp_path, deadly):
-    process = multiprocessing.get_context("spawn").Process(
-        target=train_in_a_process_that_dies, args=(start, labels, tmp_path, deadly)
-    )
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    code = exit_code_of(train_in_a_process_that_dies, start, labels, tmp_path, deadly)
+    assert code == -signal.SIGKILL
     heard = []
     found = train(start, labels, Folder(tmp_path), say=lambda number, _values: heard.append(number))
     assert_same(found, whole)
