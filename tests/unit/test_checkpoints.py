@@ -11,10 +11,7 @@ from deadly import DeadlyFolder, exit_code_of
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from small import write_encoder
 
 from influcoder.encoder import Encoder, fine_tuning
 from influcoder.encoder.checkpoints import Checkpoints, Saved
@@ -54,27 +51,9 @@ class FullFolder(Folder):
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory, samples):
+def start(tmp_path_factory):
     """The directory of a text encoder with random weights, two layers and dropout."""
-    folder = tmp_path_factory.mktemp("bert")
-    words = Tokenizer(models.WordLevel(unk_token="[UNK]"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.WordLevelTrainer(special_tokens=["[UNK]", "[PAD]"], show_progress=False)
-    words.train_from_iterator([sample.text for sample in samples], trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]")
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        hidden_dropout_prob=0.2,
-    )
-    torch.manual_seed(0)
-    BertModel(config).save_pretrained(folder / "bert")
-    tokenizer.save_pretrained(folder / "bert")
-    SentenceTransformer(modules=[Transformer(str(folder / "bert")), Pooling(16)]).save(str(folder / "encoder"))
-    return str(folder / "encoder")
+    return str(write_encoder(tmp_path_factory.mktemp("bert"), num_hidden_layers=2, hidden_dropout_prob=0.2))
 
 
 @pytest.fixture(scope="module", params=["square", "pairs"])
