@@ -17,7 +17,7 @@ corpus = "{corpus}"
 max_tokens = 96
 projection_dim = 1024
 [labels]
-reliability = {{ queries = 6, candidates = 12 }}
+reliability = {{ queries = 12, candidates = 24 }}
 [labels.budget]
 train = {{ queries = 60, candidates = 120 }}
 selection = {{ queries = 8, candidates = 12 }}
