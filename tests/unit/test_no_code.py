@@ -1,4 +1,4 @@
-"""Checkpoints that bring code, name code or hide it in a pickle: none of it runs, and nobody is asked."""
+"""Checkpoints and data sets that bring code, name code or hide it in a pickle: none of it runs, and nobody is asked."""
 
 import io
 import json
@@ -14,7 +14,8 @@ from transformers import BloomConfig, BloomForCausalLM
 
 from influcoder.decoder import Decoder, load_decoder
 from influcoder.encoder.model import Encoder
-from influcoder.errors import DecoderError, EncoderError
+from influcoder.errors import DecoderError, EncoderError, SampleError
+from influcoder.samples import read_corpus
 from influcoder.served_model import EncoderModel
 
 PLANTED = """open({mark!r}, "w").close()
@@ -246,3 +247,11 @@ def test_an_encoder_that_names_code_beside_is_read_and_served_without_it(encoder
     served.load_context(SimpleNamespace(artifacts={"encoder": str(saved)}, model_config={}))
     text = "anchor and sail"
     assert served.encoder.encode(text, normalize_embeddings=True) == pytest.approx(encoder.embed([text])[0], abs=1e-6)
+
+
+def test_a_script_of_a_data_set_is_not_run(plant, tmp_path):
+    folder = tmp_path / "planted"
+    folder.mkdir()
+    plant(folder).joinpath("m.py").rename(folder / "planted.py")
+    with pytest.raises(SampleError, match=r"scripts are no longer supported.* Save it as Parquet"):
+        read_corpus(f"hf:{folder}")
