@@ -10,7 +10,7 @@ import gguf
 import pytest
 import torch
 from small import write_encoder
-from transformers import BloomConfig, BloomForCausalLM
+from transformers import AutoConfig, BloomConfig, BloomForCausalLM
 
 from influcoder.decoder import Decoder, load_decoder
 from influcoder.encoder.model import Encoder
@@ -87,20 +87,13 @@ def pickled(mark):
     return change
 
 
-@pytest.fixture(scope="module")
-def tiny_encoder_dir(tmp_path_factory):
-    return write_encoder(tmp_path_factory.mktemp("encoder"))
-
-
 @pytest.fixture
-def encoder_dir(tiny_encoder_dir, tmp_path):
-    return shutil.copytree(tiny_encoder_dir, tmp_path / "encoder")
+def encoder_dir(tmp_path):
+    return write_encoder(tmp_path)
 
 
 def test_the_plant_runs_where_it_is_trusted(copied, plant, mark):
     """Or the tests below would say nothing."""
-    from transformers import AutoConfig
-
     plant(copied, config=OWN)
     AutoConfig.from_pretrained(str(copied), trust_remote_code=True)
     assert mark.exists()
@@ -149,6 +142,7 @@ def test_a_tokenizer_beside_a_gguf_file_is_no_exception(plant, tmp_path, monkeyp
     plant(tmp_path, tokenizer_config={"tokenizer_class": "Mine", "auto_map": TOKENIZER_CODE})
     with pytest.raises(DecoderError, match=REFUSED):
         load_decoder(str(tmp_path / "tiny.gguf"), device="cpu")
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file() or ".part" in path.name] == []
 
 
 @pytest.mark.parametrize("package", ["planted_package", "planted_package.inner"])
