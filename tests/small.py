@@ -1,4 +1,4 @@
-"""A corpus, a tokenizer and a text encoder that are small enough to be made again in every process."""
+"""A corpus, a tokenizer and models that are small enough to be made again in every process."""
 
 import json
 import random

@@ -69,10 +69,10 @@ class Decoder:
             with torch.inference_mode():
                 output = self.model.generate(**inputs, **options, pad_token_id=pad, **DATA_ONLY)
         except ValueError as error:
-            message = f"decoder {self.uri!r} can't answer: {str(error).splitlines()[0]}"
-            raise DecoderError(
-                message, "Keep the token ids of its generation_config.json, and nothing else."
-            ) from error
+            if "trust_remote_code" not in str(error):
+                raise
+            hint = "Keep the token ids of its generation_config.json, and nothing else."
+            raise DecoderError(f"decoder {self.uri!r} can't answer without code of a hub.", hint) from error
         answer = self.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return str(answer).strip()
 
