@@ -5,20 +5,20 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from math import isfinite, log10
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from influcoder.agreement import Agreement, agreement
-from influcoder.encoder import Encoder
 from influcoder.errors import IntegrityError
-from influcoder.labelsets import Block
-from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore, sha256
 from monitoring.buying import Ledger
-from monitoring.decision import Judgement, Verdict
-from monitoring.floor import Bounds
-from monitoring.probe import Shift
+from monitoring.records import Bounds, Judgement, Shift, Verdict
+
+if TYPE_CHECKING:
+    from influcoder.agreement import Agreement
+    from influcoder.encoder import Encoder
+    from influcoder.labelsets import Block
+    from influcoder.registry import EncoderVersion
 
 _PAGES = ("/report.html", "/report.json")
 _MEND = "Restore it from a copy of the bucket, or delete it: then this check never was."
@@ -94,12 +94,14 @@ def draw_name(seed: int) -> str:
     return f"seed {seed}"
 
 
-def measure(encoder: Encoder, block: Block) -> Agreement:
+def measure(encoder: "Encoder", block: "Block") -> "Agreement":
     """Agreement of an encoder with the labels of a block."""
+    from influcoder.agreement import agreement
+
     return agreement(encoder.scores(block.queries, block.candidates), block.labels)
 
 
-def figures(found: Agreement) -> dict[str, dict[str, float]]:
+def figures(found: "Agreement") -> dict[str, dict[str, float]]:
     """An agreement as plain numbers."""
     return {name: asdict(interval) for name, interval in found.figures().items()}
 
@@ -195,7 +197,7 @@ def event_payload(check: Check) -> dict[str, Any]:
     }
 
 
-def headline(found: EncoderVersion, check: Check) -> str:
+def headline(found: "EncoderVersion", check: Check) -> str:
     """One sentence about a check."""
     rho = check.figures["rho"]
     return (

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,11 @@ class Evidence:
     """
 
     figures: Mapping[str, Any]
-    per_query: np.ndarray
+    per_query: "np.ndarray"
     pairs: Mapping[str, list[Any]]
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """The pairs as a table with the columns `query`, `candidate`, `score`, `label`."""
+        import pandas as pd
+
         return pd.DataFrame(dict(self.pairs))

@@ -19,8 +19,8 @@ from influcoder.errors import SampleError
 from influcoder.indexed import embedder_of, opened_index
 from influcoder.labelsets import Block
 from influcoder.labelsets.build import curvature_pool, decoder_for, label_plan
+from influcoder.labelsets.manifest import load_manifest
 from influcoder.labelsets.plan import plan_pairs
-from influcoder.labelsets.publish import load_manifest
 from influcoder.opened import open_encoder
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.samples import Corpus, Sample

@@ -12,7 +12,7 @@ from influcoder.cli.stack import Stack
 from influcoder.cli.tables import facts
 from influcoder.errors import InflucoderError
 from influcoder.journal import entries
-from influcoder.labelsets.publish import latest
+from influcoder.labelsets.manifest import latest
 from influcoder.registered import agreement_words
 from influcoder.registry import CHALLENGER, CHAMPION, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
@@ -20,8 +20,8 @@ from influcoder.store import ObjectStore
 from monitoring.alerts.state import problems, ways
 from monitoring.breaker import degraded, failures
 from monitoring.check import checks
-from monitoring.decision import Verdict
 from monitoring.explained import load_cause
+from monitoring.records import Verdict
 from monitoring.retraining import Case
 
 

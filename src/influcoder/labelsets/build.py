@@ -10,9 +10,10 @@ from influcoder.influence.adam import AdamState, load_state
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.labeller import Effort, label_samples
 from influcoder.influence.numerics import measure_numerics
-from influcoder.influence.reliability import Reliability, measure_reliability
+from influcoder.influence.reliability import measure_reliability
 from influcoder.influence.remote import Order, label_on_ray
 from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.influence.worth import Reliability
 from influcoder.labelsets.labelset import LabelSet, assemble, assemble_pairs
 from influcoder.labelsets.pairwise import measure_ceiling, reference_of, score_pairs
 from influcoder.labelsets.plan import Plan, other_reference
