@@ -56,6 +56,19 @@ def agreement_words(tags: Mapping[str, str]) -> str:
     return f"{interval}, {floor}, ceiling {tags.get('labels.ceiling', 'unknown')}"
 
 
+def agreement_figures(found: EncoderVersion) -> dict[str, float | None]:
+    """The same as numbers; what the tags do not say is None."""
+    figures = {
+        "agreement": "agreement.rho",
+        "agreement_lo": "agreement.lo",
+        "agreement_hi": "agreement.hi",
+        "agreement_floor": "agreement.floor",
+        "agreement_lift": "agreement.lift",
+        "agreement_ceiling": "labels.ceiling",
+    }
+    return {name: found.figure(tag) for name, tag in figures.items()}
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What was measured of an encoder version when it was trained.

@@ -22,6 +22,7 @@ from influcoder.labelsets.build import curvature_pool, decoder_for, label_plan
 from influcoder.labelsets.manifest import load_manifest
 from influcoder.labelsets.plan import plan_pairs
 from influcoder.opened import open_encoder
+from influcoder.registered import agreement_figures
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.samples import Corpus, Sample
 from influcoder.samples.sample import content_id
@@ -74,19 +75,11 @@ class Answer:
 
     @cached_property
     def _behind(self) -> dict[str, Any]:
-        figures = {
-            "agreement": "agreement.rho",
-            "agreement_lo": "agreement.lo",
-            "agreement_hi": "agreement.hi",
-            "agreement_floor": "agreement.floor",
-            "agreement_lift": "agreement.lift",
-            "agreement_ceiling": "labels.ceiling",
-        }
         return {
             "encoder": self.champion.version,
             "label_set": self.champion.label_set_id,
             "decoder": self.champion.decoder_fingerprint,
-            **{name: self.champion.figure(tag) for name, tag in figures.items()},
+            **agreement_figures(self.champion),
             "index": self.index.id,
             "corpus": self.index.corpus_uri,
         }

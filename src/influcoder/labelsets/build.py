@@ -6,6 +6,7 @@ from pathlib import Path
 
 from influcoder.decoder import Decoder, load_decoder
 from influcoder.errors import SettingsError
+from influcoder.fingerprints import note
 from influcoder.influence.adam import AdamState, load_state
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.labeller import Effort, label_samples
@@ -135,6 +136,8 @@ def decoder_for(settings: Settings, spec: TeacherSpec) -> Decoder:
             f"decoder {settings.decoder} reads {positions} tokens at most, and the teacher shows it {spec.max_tokens}.",
             f"Set teacher.max_tokens to {positions} or less.",
         )
+    if spec.dtype == "float32" and not decoder.files_changed:
+        note(settings.decoder, decoder.fingerprint)
     return decoder
 
 
