@@ -60,7 +60,7 @@ def attribute(
     # A file that can't be written is found out before an index is built.
     with ExitStack() as stack:
         sink = stack.enter_context(written(out)) if out else None
-        answerer = stack.enter_context(answering(settings))
+        answerer = stack.enter_context(answering(settings, few=file is None))
         ticker = stack.enter_context(progress("attributing", None)) if file and out else None
         while batch := [answerer.output(item) for item in islice(asked, BATCH)]:
             found = answerer.answers(batch, k, least, verify, private)
