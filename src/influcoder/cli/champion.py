@@ -50,7 +50,10 @@ def approve(
     console.print(answer(version, not reject, reason))
 
 
-breaker = typer.Typer(no_args_is_help=True, help="The breaker, which stops retraining after too many failures.")
+breaker = typer.Typer(
+    no_args_is_help=True,
+    help="The breaker, which stops retraining after too many failures. Example: `influcoder breaker reset --help`",
+)
 
 
 @breaker.command()
