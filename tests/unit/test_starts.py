@@ -40,7 +40,7 @@ def imported(code: str, *names: str) -> list[str]:
 
 
 def test_help_imports_nothing_that_computes_or_connects():
-    assert imported(HELP, *SLOW, "numpy", "boto3", "requests", "pydantic") == []
+    assert imported(HELP, *SLOW, "numpy", "boto3", "requests", "pydantic_settings") == []
 
 
 def test_what_reading_commands_need_imports_nothing_that_computes():

@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from influcoder.cli import alerts, attribute, audit, champion, checks, filtering, indexes, questions, regions, serve
-from influcoder.cli.chosen import STACKS, chosen, current_stack
+from influcoder.cli.chosen import STACKS, current_stack
+from influcoder.cli.prepare import Group, prepare
 from influcoder.cli.stack import SERVERS
 from influcoder.cli.terminal import AsJson, console, print_json
 from influcoder.errors import InflucoderError, ServiceError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = typer.Typer(cls=Group, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 app.add_typer(alerts.app, name="alerts")
-READERS = ("status", "encoders", "checks", "journal", "asked", "indexes", "attribute")
 
 Decoder = Annotated[str | None, typer.Option(help="decoder checkpoint: a directory, .gguf, package:NAME, hf:NAME")]
 Corpus = Annotated[str | None, typer.Option(help="pool of samples: docs:PACKAGES, .jsonl, .parquet, hf:NAME")]
@@ -40,16 +40,7 @@ def root(
 
     Example: `influcoder up && influcoder label && influcoder train && influcoder promote && influcoder check`
     """
-    if "--help" in context.args:
-        return
-    os.environ["INFLUCODER_STACK"] = chosen(stack, context.invoked_subcommand)
-    for name, value in current_stack().environment().items():
-        os.environ.setdefault(name, value)
-    if context.invoked_subcommand in READERS:
-        # Somebody waits, and asks again sooner than MLflow's client would.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    # Where no server is named, Prefect would start one of its own, which takes a minute and ends with the command.
-    os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
+    prepare(context, stack)
 
 
 @app.command()
@@ -232,10 +223,6 @@ def main() -> None:
         fail(
             str(ServiceError(f"Prefect at {os.environ.get('PREFECT_API_URL')} does not answer.", "Run: influcoder up"))
         )
-    except ValueError as error:
-        if "No Prefect API URL" not in str(error):
-            raise
-        fail(str(ServiceError("no Prefect server is named.", "Run: influcoder up, or set PREFECT_API_URL.")))
 
 
 def fail(message: str) -> None:

@@ -91,6 +91,17 @@ def no_prefect() -> ServiceError:
     return ServiceError("no Prefect server is named.", "Run: influcoder up, or set PREFECT_API_URL.")
 
 
+def require_prefect() -> None:
+    """Say before the work that no Prefect server is named; Prefect may start one where the user told it to.
+
+    Raises:
+        ServiceError: none is named.
+    """
+    allowed = os.environ.get("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "").lower() in ("1", "true", "yes", "on")
+    if not allowed and not PrefectServer.named().url:
+        raise no_prefect()
+
+
 def silent_prefect(url: str) -> ServiceError:
     """What to say of a Prefect server that does not answer."""
     return ServiceError(f"Prefect at {url} does not answer.", "Run: influcoder up")
