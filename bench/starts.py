@@ -16,6 +16,7 @@ from common import interleaved, ratios, spread, table
 
 from influcoder.cli.chosen import STACKS, chosen
 from influcoder.cli.stack import Stack
+from influcoder.errors import ServiceError
 
 BARE = [sys.executable, "-c", "pass"]
 INFLUCODER = str(Path(sys.executable).with_name("influcoder"))
@@ -101,7 +102,11 @@ def flow_runs(stack: Stack, name: str, runs: int) -> list[list[str]]:
 
     started, ended = [], []
     for number in range(runs + 1):
-        found = deployments.run(name, lambda _line: None, silence=LONGEST)
+        try:
+            found = deployments.run(name, lambda _line: None, silence=LONGEST)
+        except ServiceError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            return []
         if number and found.created and found.start_time and found.end_time:
             started.append((found.start_time - found.created).total_seconds())
             ended.append((found.end_time - found.created).total_seconds())

@@ -60,9 +60,11 @@ def seen_fingerprint(store: ObjectStore, uri: str) -> str | None:
 
     Nothing is loaded for it: `influcoder watch` looked, or this machine loaded the same files before.
     """
-    sight = sight_of(store, uri).value
+    sight, known = sight_of(store, uri).value, noted(uri)
+    if known is not None:
+        return known.fingerprint
     try:
-        return sight.fingerprint if sight and sight.stamp == stamp_of(uri) else noted(uri)
+        return sight.fingerprint if sight and sight.stamp == stamp_of(uri) else None
     except InflucoderError:
         # What can't be reached may still be in this machine's cache, for whoever loads it.
         return None

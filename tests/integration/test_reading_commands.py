@@ -94,7 +94,7 @@ def test_encoders_say_what_is_known_of_the_decoder_in_use(place, versions):
     assert [(row["version"], row["valid_now"]) for row in rows] == [("2", None), ("1", None)]
     assert "Run: influcoder watch" in unknown.stderr
     assert "Run: influcoder watch" in " ".join(said("encoders").stdout.split())
-    note(place.decoder, versions)
+    note(place.decoder, load_decoder(place.decoder))
     rows = [json.loads(line) for line in said("encoders", "--json").stdout.splitlines()]
     assert [(row["version"], row["aliases"], row["valid_now"]) for row in rows] == [
         ("2", [], False),

@@ -100,15 +100,35 @@ def test_servers_of_ones_own_need_no_stack(runs, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_fingerprint_is_known_until_the_files_change(tiny_decoder_dir, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "template",
+    [
+        None,
+        "{% for m in messages %}{{ bos_token }}{{ m['role'] }}: {{ m['content'] | trim }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}",
+        "{% if messages[0].role != 'system' %}You are kind.{{ eos_token }}{% endif %}\n{{ messages | tojson }}",
+    ],
+)
+def test_a_chat_is_written_as_the_tokenizer_writes_it(template, tiny_decoder, tiny_decoder_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("INFLUCODER_CACHE", str(tmp_path))
+    monkeypatch.setattr(tiny_decoder.tokenizer, "chat_template", template)
+    note(str(tiny_decoder_dir), tiny_decoder)
+    prompt = " What is «a»\n? "
+    message = [{"role": "user", "content": prompt}]
+    write = tiny_decoder.tokenizer.apply_chat_template
+    expected = write(message, tokenize=False, add_generation_prompt=True) if template else prompt
+    assert noted(str(tiny_decoder_dir)).chat(prompt) == expected
+
+
+def test_a_fingerprint_is_known_until_the_files_change(tiny_decoder, tiny_decoder_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("INFLUCODER_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "decoder"
     shutil.copytree(tiny_decoder_dir, folder)
     assert noted(str(folder)) is None
-    note(str(folder), "abc")
-    assert noted(str(folder)) == "abc"
+    note(str(folder), tiny_decoder)
+    assert noted(str(folder)).fingerprint == tiny_decoder.fingerprint
     monkeypatch.chdir(tmp_path)
-    assert noted("decoder") == "abc", "a path is the same from wherever it is looked at"
+    assert noted("decoder") == noted(str(folder)), "a path is the same from wherever it is looked at"
     (folder / "model.safetensors").write_bytes(b"another")
     assert noted(str(folder)) is None
     assert noted("hf:somebody/else") is None

@@ -18,6 +18,7 @@ from influcoder.attribution.index.reader import Index
 from influcoder.cli.outputs import Asked
 from influcoder.digests import FILES
 from influcoder.errors import SampleError
+from influcoder.fingerprints import noted
 from influcoder.indexed import embedder_of, opened_index, published_index
 from influcoder.kept import kept_files
 from influcoder.labelsets.manifest import load_manifest
@@ -150,7 +151,7 @@ class Answerer:
             return asked.sample
         if not asked.prompt.strip() and not asked.answer.strip():
             raise SampleError("there is nothing to attribute.", "Give --prompt, --answer or both.")
-        context = _chat(self._decoder, asked.prompt) if asked.prompt else ""
+        context = self._chat(asked.prompt) if asked.prompt else ""
         target = asked.answer or self._decoder.generate(context)
         if not target.strip():
             raise SampleError("the decoder answers this prompt with nothing.", "Give an answer, or another prompt.")
@@ -195,6 +196,16 @@ class Answerer:
 
         return curvature_pool(self._settings, self._spec)
 
+    def _chat(self, prompt: str) -> str:
+        known = noted(self._settings.decoder)
+        if known is not None and "_decoder" not in vars(self):
+            return known.chat(prompt)
+        tokenizer = self._decoder.tokenizer
+        if not tokenizer.chat_template:
+            return prompt
+        message = [{"role": "user", "content": prompt}]
+        return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+
     def _verified(self, output: Sample, found: Ranking, exact: int) -> Ranking:
         return verify(found, self.exact(output, Ranking(found.most[:exact], found.least[:exact]).samples))
 
@@ -233,10 +244,3 @@ def answer_of(
     with answering(load_settings(decoder=decoder_uri or None, corpus=corpus or None)) as answerer:
         output = answerer.output(Asked(prompt=prompt, answer=answer or ""))
         return answerer.answers([output], k, least, exact, private)[0]
-
-
-def _chat(decoder: "Decoder", prompt: str) -> str:
-    if not decoder.tokenizer.chat_template:
-        return prompt
-    message = [{"role": "user", "content": prompt}]
-    return str(decoder.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))

@@ -137,7 +137,7 @@ def decoder_for(settings: Settings, spec: TeacherSpec) -> Decoder:
             f"Set teacher.max_tokens to {positions} or less.",
         )
     if spec.dtype == "float32" and not decoder.files_changed:
-        note(settings.decoder, decoder.fingerprint)
+        note(settings.decoder, decoder)
     return decoder
 
 
