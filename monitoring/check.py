@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from math import isfinite, log10
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from influcoder.errors import IntegrityError
-from influcoder.store import ObjectStore, sha256
+from influcoder.store import READERS, ObjectStore, sha256
 from monitoring.buying import Ledger
 from monitoring.records import Bounds, Judgement, Shift, Verdict
 
@@ -138,7 +139,9 @@ def check_ids(store: ObjectStore) -> list[str]:
 
 def checks(store: ObjectStore) -> list[Check]:
     """Every check in the store, oldest first."""
-    return sorted((load_check(store, check_id) for check_id in check_ids(store)), key=lambda check: check.created)
+    with ThreadPoolExecutor(READERS) as pool:
+        found = pool.map(lambda check_id: load_check(store, check_id), check_ids(store))
+    return sorted(found, key=lambda check: check.created)
 
 
 def newest_check(store: ObjectStore, version: str) -> Check | None:

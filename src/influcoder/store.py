@@ -17,6 +17,8 @@ from influcoder.settings import StoreSettings
 
 _ABSENT = ("NoSuchKey", "404", "NotFound")
 _CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+# Requests at a time where many small objects are read; the client keeps ten connections.
+READERS = 8
 # S3 refuses requests that were signed earlier or later than this.
 _SKEW = timedelta(minutes=15)
 _FULL = ("InsufficientStorage", "507", "QuotaExceeded", "XMinioStorageFull")
