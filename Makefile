@@ -66,7 +66,7 @@ bench-index: $(STAMP)
 bench-steering: $(STAMP)
 	$(BIN)/python bench/train_selection.py $(BENCH)
 
-# Every command that only reads, and a flow run where a stack is up (`make demo KEEP=1`): two minutes.
+# Every command that only reads, and a flow run where a stack is up (`make demo KEEP=1`): three minutes.
 bench-starts: $(STAMP)
 	$(BIN)/python bench/starts.py $(BENCH)
 

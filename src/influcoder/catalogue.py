@@ -36,7 +36,8 @@ class Catalogue:
     def __init__(self, settings: MlflowSettings) -> None:
         self._settings = settings
         self._session = requests.Session()
-        # As often as MLflow's client would, with its pauses.
+        # As often and for as long as MLflow's client would, with its pauses.
+        self._timeout = float(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", "120"))
         retries = Retry(
             total=int(os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")),
             backoff_factor=float(os.environ.get("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "2")),
@@ -75,7 +76,7 @@ class Catalogue:
     def _get(self, path: str, **query: str) -> dict[str, Any] | None:
         uri = self._settings.tracking_uri.rstrip("/")
         try:
-            answer = self._session.get(f"{uri}/api/2.0/mlflow/{path}", params=query, timeout=60)
+            answer = self._session.get(f"{uri}/api/2.0/mlflow/{path}", params=query, timeout=self._timeout)
             content = answer.json()
         except requests.exceptions.JSONDecodeError as error:
             raise RegistryError(f"MLflow at {uri}: what answers there is no MLflow ({answer.status_code}).") from error

@@ -26,16 +26,15 @@ LINES = (
 
 
 @pytest.fixture
-def place(stack, monkeypatch, tmp_path):
+def place(stack, tmp_path):
     """A prefix of the bucket, a registered model and a cache folder of this test alone."""
-    for name in (*os.environ, "INFLUCODER_STACK", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
-        # What a command sets in this process is gone afterwards.
-        monkeypatch.setenv(name, os.environ.get(name, ""))
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    monkeypatch.setenv("INFLUCODER_CACHE", str(tmp_path))
-    for name in ("STORE__PREFIX", "MLFLOW__MODEL"):
-        monkeypatch.setenv(f"INFLUCODER_{name}", f"reading-{tmp_path.name}")
-    return load_settings()
+    before = dict(os.environ)
+    own = {f"INFLUCODER_{name}": f"reading-{tmp_path.name}" for name in ("STORE__PREFIX", "MLFLOW__MODEL")}
+    os.environ.update({**own, "INFLUCODER_CACHE": str(tmp_path)})
+    yield load_settings()
+    # What a command set in this process is gone, too.
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture
