@@ -5,7 +5,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test test-all check up bench-labels bench-lds bench-encoder bench-moves bench-drift bench-index bench-filter bench-steering bench-peers clean
+.PHONY: demo test test-all check up bench-labels bench-lds bench-encoder bench-moves bench-drift bench-index bench-filter bench-steering bench-starts bench-peers clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
@@ -66,6 +66,10 @@ bench-index: $(STAMP)
 # Five ways to draw training samples, three seeds each: ten minutes on a quiet machine; every run is kept.
 bench-steering: $(STAMP)
 	$(BIN)/python bench/train_selection.py $(BENCH)
+
+# Every command that only reads, and a flow run where a stack is up (`make demo KEEP=1`): three minutes.
+bench-starts: $(STAMP)
+	$(BIN)/python bench/starts.py $(BENCH)
 
 # The label benchmark again, with other libraries beside: their pins are their own, so they get an environment of their
 # own that sees the project's.

@@ -20,7 +20,7 @@ from influcoder.registry import CHAMPION, Registry
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import Check, checks
-from monitoring.decision import Verdict
+from monitoring.records import Verdict
 from monitoring.retraining import answer_of
 
 # A question about scipy is asked of the part of the corpus that is scipy's; the first one builds its index.
