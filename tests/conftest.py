@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from small import train_tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from influcoder.decoder import Decoder
 from influcoder.samples import Sample
@@ -26,7 +26,6 @@ settings.load_profile("suite")
 # Models this small spend their time on waking threads.
 torch.set_num_threads(1)
 
-VOCABULARY = 400
 LENGTH_LIMIT = 512
 
 
@@ -100,21 +99,6 @@ def assert_same_features():
 def tokenizer_of():
     """A function that trains a tokenizer on texts."""
     return train_tokenizer
-
-
-def train_tokenizer(texts) -> PreTrainedTokenizerFast:
-    """A byte-level BPE: any text has tokens, and none is unknown."""
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=["<|end|>", "<|pad|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>", pad_token="<|pad|>")
 
 
 def varied_samples() -> list[Sample]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from influcoder.errors import DecoderError
+from influcoder.loading import DATA_ONLY, LOAD_ERRORS, refusal
 
 logger = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -56,16 +56,22 @@ class Decoder:
         return digest.hexdigest()
 
     def generate(self, prompt: str, max_new_tokens: int = 64) -> str:
-        """The decoder's greedy answer to a prompt."""
+        """The decoder's greedy answer to a prompt.
+
+        Raises:
+            DecoderError: the checkpoint asks for a way to answer that is code of a hub.
+        """
         inputs = self.tokenizer(prompt, return_tensors="pt").to(self.model.device)
-        with torch.inference_mode():
-            output = self.model.generate(
-                **inputs,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                repetition_penalty=1.2,
-                pad_token_id=self.tokenizer.eos_token_id,
-            )
+        options = {"max_new_tokens": max_new_tokens, "do_sample": False, "repetition_penalty": 1.2}
+        pad = self.tokenizer.eos_token_id
+        try:
+            with torch.inference_mode():
+                output = self.model.generate(**inputs, **options, pad_token_id=pad, **DATA_ONLY)
+        except ValueError as error:
+            message = f"decoder {self.uri!r} can't answer: {str(error).splitlines()[0]}"
+            raise DecoderError(
+                message, "Keep the token ids of its generation_config.json, and nothing else."
+            ) from error
         answer = self.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return str(answer).strip()
 
@@ -96,24 +102,23 @@ def load_decoder(uri: str, dtype: str = "float32", attention: str = "sdpa", devi
     """
     if dtype not in _DTYPES:
         raise DecoderError(f"{dtype!r} is no decoder dtype.", f"Use one of {', '.join(_DTYPES)}.")
-    options: dict[str, Any] = {"dtype": _DTYPES[dtype], "attn_implementation": attention, "trust_remote_code": False}
+    options: dict[str, Any] = {"dtype": _DTYPES[dtype], "attn_implementation": attention}
     address = _Address.of(uri)
     if uri.startswith("hf:"):
         # Whoever publishes there may publish pickles, too.
         options["use_safetensors"] = True
-    if "gguf_file" in address.keywords:
-        address = _Address(str(_converted(Path(address.name, address.keywords["gguf_file"]))), {})
-    files = _files(Path(address.name))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(address.name, **address.keywords)
+        if "gguf_file" in address.keywords:
+            address = _Address(str(_converted(Path(address.name, address.keywords["gguf_file"]))), {})
+        files = _files(Path(address.name))
+        tokenizer = AutoTokenizer.from_pretrained(address.name, **address.keywords, **DATA_ONLY)
         model, info = AutoModelForCausalLM.from_pretrained(
-            address.name, **address.keywords, **options, output_loading_info=True
+            address.name, **address.keywords, **options, **DATA_ONLY, output_loading_info=True
         )
         model = model.to(_device(device)).eval().requires_grad_(False)
-    except (OSError, ValueError, KeyError, RuntimeError, AssertionError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except LOAD_ERRORS as error:
         mend = "Of a hub only weights in safetensors are read." if uri.startswith("hf:") else ""
-        raise DecoderError(f"decoder {uri!r} can't be loaded: {reason}", mend) from error
+        raise DecoderError(*refusal(f"decoder {uri!r}", error, mend)) from error
     if info["missing_keys"]:
         # transformers fills what is missing with random numbers, other ones at each load.
         missing = ", ".join(sorted(info["missing_keys"])[:3])
@@ -178,7 +183,8 @@ class _Address:
 
 def _packaged_gguf(package: str) -> Path:
     try:
-        spec = importlib.util.find_spec(package)
+        # The parents of a dotted name would be imported.
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
     except ModuleNotFoundError:
         spec = None
     folder = Path(spec.origin).parent if spec and spec.origin else None
@@ -197,7 +203,7 @@ def _converted(gguf: Path) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{digest[:20]}.part-", dir=folder.parent))
         logger.info("converting %s, once", gguf.name)
-        keywords = {"gguf_file": gguf.name}
+        keywords = {"gguf_file": gguf.name, **DATA_ONLY}
         tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **keywords)
         model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **keywords)
         Decoder(str(gguf), _plain(model), tokenizer).save(part)
@@ -210,7 +216,7 @@ def _plain(model: PreTrainedModel) -> PreTrainedModel:
     config = copy.deepcopy(model.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, **DATA_ONLY)
     plain.load_state_dict({name: tensor.float() for name, tensor in model.state_dict().items()})
     plain.tie_weights()
     plain.generation_config = model.generation_config

@@ -3,6 +3,7 @@
 So it imports nothing of ours, but where an index is packed with the model, and the package with both.
 """
 
+import json
 import logging
 import threading
 import time
@@ -27,10 +28,16 @@ class EncoderModel(mlflow.pyfunc.PythonModel):
     """Samples in; vectors, estimated influence, or the samples that drove an output out."""
 
     def load_context(self, context: Any) -> None:
-        """Load the sentence-transformers directory that was logged beside this file, with the code that is in it."""
+        """Load the sentence-transformers directory that was logged beside this file.
+
+        The code in it is that of a closed form alone: what a text encoder was distilled from may name more.
+        """
         from sentence_transformers import SentenceTransformer
 
-        self.encoder = SentenceTransformer(context.artifacts["encoder"], trust_remote_code=True)
+        folder = context.artifacts["encoder"]
+        modules = json.loads(Path(folder, "modules.json").read_text())
+        in_closed_form = modules[0]["type"] == "lexical.LexicalKernel"
+        self.encoder = SentenceTransformer(folder, trust_remote_code=in_closed_form)
         self.index = _index(context.artifacts.get("index"))
         self.trust = Trust((context.model_config or {}).get("encoder", ""))
 

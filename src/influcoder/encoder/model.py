@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
 from influcoder.errors import EncoderError
+from influcoder.loading import DATA_ONLY, LOAD_ERRORS, WEIGHTS_ONLY, refusal, wants_code
 from influcoder.progress import progress
 from influcoder.samples import Sample
 
@@ -27,6 +27,7 @@ View = str | tuple[str, str]
 # The same, and the decoder's hidden states where an encoder looks at them.
 _Input = View | tuple[str, str, np.ndarray]
 _MODULES, _CODE, _KERNEL = "modules.json", "lexical.py", "LexicalKernel"
+_LIBRARY = "sentence_transformers."
 
 
 class Encoder:
@@ -52,10 +53,14 @@ class Encoder:
         self.uri, self.decoder = uri, decoder
         address = _address(uri)
         try:
-            self.in_closed_form = _kind(address) == _KERNEL
+            kinds = _kinds(address)
+            self.in_closed_form = kinds != [] and kinds[0].rpartition(".")[2] == _KERNEL
+            foreign = [kind for kind in kinds[self.in_closed_form :] if not kind.startswith(_LIBRARY)]
+            if foreign:
+                raise EncoderError(*wants_code(f"encoder {uri!r}", foreign[0]))
             self.model = _model(address, self.in_closed_form)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise EncoderError(f"encoder {uri!r} can't be loaded: {str(error).splitlines()[0]}") from error
+        except LOAD_ERRORS as error:
+            raise EncoderError(*refusal(f"encoder {uri!r}", error)) from error
         if not self.in_closed_form:
             self.model.max_seq_length = max_tokens
 
@@ -141,10 +146,10 @@ class Encoder:
         return {name: value for name, value in self.model.preprocess(list(views)).items() if torch.is_tensor(value)}
 
 
-def _kind(address: str) -> str:
-    """The class of the first module of a directory; empty for a model of a hub."""
+def _kinds(address: str) -> list[str]:
+    """The classes of a directory's modules, first to last; none of a model of a hub."""
     modules = Path(address, _MODULES)
-    return str(json.loads(modules.read_text())[0]["type"]).rpartition(".")[2] if modules.is_file() else ""
+    return [str(module["type"]) for module in json.loads(modules.read_text())] if modules.is_file() else []
 
 
 def _model(address: str, in_closed_form: bool) -> Any:
@@ -155,7 +160,7 @@ def _model(address: str, in_closed_form: bool) -> Any:
         return _around(LexicalKernel.load(address))
     from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(address, device=_device(), trust_remote_code=False)
+    return SentenceTransformer(address, device=_device(), model_kwargs=WEIGHTS_ONLY, **DATA_ONLY)
 
 
 def _around(kernel: "LexicalKernel") -> Any:
@@ -178,7 +183,8 @@ def _address(uri: str) -> str:
 
 def _packaged(package: str) -> Path:
     try:
-        spec = importlib.util.find_spec(package)
+        # The parents of a dotted name would be imported.
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
     except ModuleNotFoundError:
         spec = None
     if spec is None or spec.origin is None:
