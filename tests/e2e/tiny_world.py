@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from faults.small import write_corpus, write_encoder
+
 from influcoder.cli.demo_world import World
 
 SIZES = """
@@ -40,9 +41,9 @@ def tiny_world(folder: Path, decoder: Path, tokenizer_of) -> World:
     """
     pool = write_corpus(folder / "pool.jsonl")
     encoder = write_encoder(folder, tokenizer_of)
-    more = [{"context": "A tale: ", "target": f"lantern rope storm {number}", "source": "tales"} for number in range(90)]
+    tales = ({"context": "A tale: ", "target": f"rope storm {number}", "source": "tales"} for number in range(90))
     grown = folder / "grown.jsonl"
-    grown.write_text(pool.read_text() + "".join(f"{json.dumps(record)}\n" for record in more))
+    grown.write_text(pool.read_text() + "".join(f"{json.dumps(record)}\n" for record in tales))
     return World(
         decoder=str(decoder),
         before=str(pool),
