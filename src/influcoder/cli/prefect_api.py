@@ -18,12 +18,12 @@ def ask(method: str, url: str, content: object) -> Any:
     Args:
         method: of HTTP.
         url: the whole address.
-        content: goes as JSON.
+        content: goes as JSON; None for a request without any.
     Raises:
         ServiceError: Prefect does not answer, or refuses.
     """
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, json.dumps(content).encode(), headers, method=method)
+    body, headers = None if content is None else json.dumps(content).encode(), {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, body, headers, method=method)
     for wait in (*_WAITS, None):
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
