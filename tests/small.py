@@ -53,25 +53,30 @@ def train_tokenizer(texts) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>", pad_token="<|pad|>")
 
 
-def write_encoder(folder: Path, tokenizer_of=train_tokenizer) -> Path:
-    """A sentence-transformers directory with random weights: the floor that flows measure against."""
+def write_encoder(folder: Path, tokenizer_of=train_tokenizer, seed: int = 3, **changes) -> Path:
+    """A sentence-transformers directory with random weights, the same in every process.
+
+    Args:
+        folder: where it is written, beside what it is made of.
+        tokenizer_of: makes the tokenizer from texts.
+        seed: of the weights.
+        changes: what is to be other in the BERT's configuration.
+    """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     tokenizer = tokenizer_of(" ".join(words) for words in TOPICS.values())
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     config = BertConfig(
         vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
         max_position_embeddings=64,
         pad_token_id=tokenizer.pad_token_id,
+        **(shape | changes),
     )
     with torch.random.fork_rng():
-        torch.manual_seed(3)
+        torch.manual_seed(seed)
         BertModel(config).save_pretrained(folder / "bert")
     tokenizer.save_pretrained(folder / "bert")
-    words = Transformer(str(folder / "bert"), max_seq_length=32)
-    SentenceTransformer(modules=[words, Pooling(16)], device="cpu").save(str(folder / "encoder"))
+    modules = [Transformer(str(folder / "bert"), max_seq_length=32), Pooling(config.hidden_size)]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder / "encoder"))
     return folder / "encoder"

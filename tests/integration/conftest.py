@@ -1,20 +1,14 @@
-"""The real servers, started once for all integration tests on free ports, and stopped by process id."""
+"""The real servers and a fork server, started once for all integration tests, and stopped by process id."""
 
-import json
 import os
-import random
 from pathlib import Path
 
 import pytest
-
-from influcoder.cli.stack import Stack
-
-TOPICS = {
-    "sea": ["anchor", "harbour", "sail", "tide", "captain", "mast", "cargo", "keel", "lantern", "rope", "storm"],
-    "kitchen": ["oven", "flour", "butter", "whisk", "spoon", "sugar", "kettle", "dough", "pepper", "basil", "ladle"],
-    "orbit": ["rocket", "satellite", "capsule", "moon", "antenna", "telescope", "comet", "gravity", "probe", "radar"],
-}
-WORDS = [word for words in TOPICS.values() for word in words]
+from forks import Forks
+from leash import leash
+from prefect.context import refresh_global_settings_context
+from servers import NEEDED, Servers
+from small import write_corpus, write_encoder
 
 SETTINGS = """
 decoder = "{decoder}"
@@ -22,6 +16,8 @@ corpus = "{corpus}"
 [teacher]
 max_tokens = 96
 projection_dim = 1024
+[labels]
+reliability = {{ queries = 12, candidates = 24 }}
 [labels.budget]
 train = {{ queries = 60, candidates = 120 }}
 selection = {{ queries = 8, candidates = 12 }}
@@ -30,11 +26,11 @@ report = {{ queries = 20, candidates = 24 }}
 queries = 20
 candidates = 24
 [encoder]
-# The view of a text encoder can be scrambled, so that it must fail; a closed form sees the target itself.
-recipe = "fine-tune"
+base = "{encoder}"
+recipe = "kernel"
 max_tokens = 48
 epochs = 6
-learning_rate = 3e-4
+learning_rate = 3e-3
 [gate]
 margin = 0.1
 # Enough to tell a trained encoder from the highest floor in any draw.
@@ -49,22 +45,60 @@ def corpus_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def scrambled_corpus_file(tmp_path_factory) -> Path:
-    """A corpus whose encoder's view tells nothing about its targets: here any encoder must fail."""
+    """A corpus whose encoder's view tells nothing about its targets: here any text encoder must fail."""
     return write_corpus(tmp_path_factory.mktemp("scrambled") / "pool.jsonl", scrambled=True)
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory, tiny_decoder_dir, corpus_file):
+def encoder_dir(tmp_path_factory) -> Path:
+    return write_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def started(tmp_path_factory, tiny_decoder_dir, corpus_file, encoder_dir):
+    """S3, MLflow and Prefect, and a fork server that is at home with them."""
     folder = tmp_path_factory.mktemp("stack")
-    (folder / "influcoder.toml").write_text(SETTINGS.format(decoder=tiny_decoder_dir, corpus=corpus_file))
-    running = Stack(folder)
-    running.start(say=lambda _line: None)
+    values = {"decoder": tiny_decoder_dir, "corpus": corpus_file, "encoder": encoder_dir}
+    (folder / "influcoder.toml").write_text(SETTINGS.format(**values))
     before = dict(os.environ)
-    os.environ.update(running.environment())
-    yield running
-    os.environ.clear()
-    os.environ.update(before)
-    running.stop()
+    with leash():
+        servers = Servers(folder)
+        os.environ.update(servers.environment)
+        forks = Forks(folder)
+        try:
+            servers.start(*NEEDED)
+            servers.ensure_buckets()
+            # Prefect has read its address when it was imported.
+            refresh_global_settings_context()
+            yield servers, forks
+        finally:
+            forks.stop()
+            servers.stop()
+            os.environ.clear()
+            os.environ.update(before)
+            refresh_global_settings_context()
+
+
+@pytest.fixture(scope="session")
+def servers(started) -> Servers:
+    return started[0]
+
+
+@pytest.fixture(scope="session")
+def forks(started) -> Forks:
+    return started[1]
+
+
+@pytest.fixture(scope="session")
+def stack(servers):
+    return servers.stack
+
+
+@pytest.fixture(scope="session")
+def evidently(servers):
+    """The address of an Evidently UI, which takes a test's reports where the test names it in the environment."""
+    servers.start("evidently")
+    return servers.stack.urls()["evidently"]
 
 
 @pytest.fixture
@@ -85,17 +119,3 @@ def mail():
     running = Mailbox()
     yield running
     running.stop()
-
-
-def write_corpus(path: Path, scrambled: bool) -> Path:
-    draw = random.Random(7)
-    lines = []
-    for number in range(900):
-        topic = draw.choice(sorted(TOPICS))
-        words = draw.choices(TOPICS[topic], k=draw.randint(8, 24))
-        record = {"id": str(number), "context": "Tell a story: ", "target": " ".join(words), "source": topic}
-        if scrambled:
-            record["text"] = " ".join(draw.choices(WORDS, k=16)) + f" {number}"
-        lines.append(json.dumps(record))
-    path.write_text("\n".join(lines))
-    return path

@@ -4,12 +4,9 @@ import io
 import json
 import logging
 import os
-import subprocess
-import sys
 import time
 import urllib.request
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from alert_world import DEAD, PASSWORD, TOKEN, at, drifted, post, settings_of
@@ -27,8 +24,6 @@ from monitoring.alerts.outbox import Outbox
 from monitoring.alerts.overdue import overdue
 from monitoring.alerts.state import problems, ways
 from monitoring.promotion import Promotion, Stage, slot_of
-
-COMMAND = Path(sys.executable).parent / "influcoder"
 
 
 @pytest.fixture
@@ -132,17 +127,21 @@ except InflucoderError as error:
 """
 
 
-def run_flow(name, prefix, channels, **settings):
-    """A flow in a process of its own: Prefect reads its address when it is imported."""
-    environment = {**os.environ, "INFLUCODER_ALERTS__CHANNELS": json.dumps(channels), **settings}
-    environment["INFLUCODER_STORE__PREFIX"] = prefix
-    command = [sys.executable, "-c", STORY, name]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), done.stdout + done.stderr
+@pytest.fixture
+def run_flow(forks):
+    """A function that runs a flow in a process of its own, and says what came of it and what was printed."""
+
+    def run(name, prefix, channels, **settings):
+        environment = {**os.environ, "INFLUCODER_ALERTS__CHANNELS": json.dumps(channels), **settings}
+        environment["INFLUCODER_STORE__PREFIX"] = prefix
+        done = forks.python("-c", STORY, name, env=environment)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1]), done.stdout + done.stderr
+
+    return run
 
 
-def test_the_flow_delivers_and_fails_where_alerts_are_given_up(stack, receiver):
+def test_the_flow_delivers_and_fails_where_alerts_are_given_up(run_flow, receiver):
     channels = [{"url": DEAD, "name": "dead"}, {"url": receiver.url, "name": "hook"}]
     settings = settings_of(*channels, give_up_hours=1)
     store = ObjectStore(load_settings().store.model_copy(update={"prefix": "tests/alert-flow"}))
@@ -159,7 +158,7 @@ def test_the_flow_delivers_and_fails_where_alerts_are_given_up(stack, receiver):
     assert "channel dead is dead" in receiver.bodies[-1]["title"]
 
 
-def test_labels_that_great_expectations_refuses_raise_an_alert_with_its_pages(stack, receiver):
+def test_labels_that_great_expectations_refuses_raise_an_alert_with_its_pages(run_flow, receiver):
     short = {"INFLUCODER_TEACHER__MAX_TOKENS": "12", "INFLUCODER_LABELS__MAX_CUT": "0.01"}
     said, _ = run_flow("label", "tests/alert-labels", [receiver.url], **short)
     assert "is not published" in said["error"]
@@ -198,11 +197,9 @@ def test_the_commands(stack, receiver, monkeypatch):
     assert run("list", "--json", "--waiting") == ("", "")
 
 
-def test_the_door_says_it_in_one_line(stack, tmp_path):
+def test_the_door_says_it_in_one_line(forks, tmp_path):
     environment = {**os.environ, "INFLUCODER_ALERTS__CHANNELS": json.dumps([f"slack://{TOKEN}"])}
-    done = subprocess.run(
-        [COMMAND, "alerts", "test"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-    )
+    done = forks.influcoder("alerts", "test", cwd=tmp_path, env=environment)
     assert done.returncode == 1
     assert done.stderr == "error: the test did not reach slack. Mend alerts.channels in the settings.\n"
     assert TOKEN not in done.stdout

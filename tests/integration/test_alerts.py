@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from datetime import UTC, datetime
 
@@ -89,12 +87,12 @@ deliver(AlertSettings(channels=({"url": os.environ["URL"], "name": "hook"},)), s
 """
 
 
-def test_a_deliverer_that_is_killed_between_sending_and_noting_loses_nothing(store, receiver):
+def test_a_deliverer_that_is_killed_between_sending_and_noting_loses_nothing(store, receiver, forks):
     settings = settings_of({"url": receiver.url, "name": "hook"})
     post(store, settings, drifted(1), drifted(2))
     receiver.delay = 30.0
     environment = {**os.environ, "PREFIX": f"tests/{here()}", "URL": receiver.url}
-    victim = subprocess.Popen([sys.executable, "-c", KILLED], env=environment)
+    victim = forks.begin("-c", KILLED, env=environment)
     assert receiver.started.wait(60)
     os.kill(victim.pid, signal.SIGKILL)
     victim.wait()

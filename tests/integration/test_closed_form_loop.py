@@ -1,10 +1,7 @@
 """The closed form through flows, a real MLflow and a real store: solved, registered, served, promoted, checked."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -58,14 +55,11 @@ print(json.dumps(dict(version=version, promoted=promoted, again=again, both=both
 
 
 @pytest.fixture(scope="module")
-def story(stack):
+def story(forks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INFLUCODER_STORE__PREFIX", "tests/closed-form")
         patch.setenv("INFLUCODER_MLFLOW__MODEL", "closed-form")
-        patch.setenv("INFLUCODER_ENCODER__RECIPE", "kernel")
-        # Reports of this story are not for the page that the loop looks at.
-        patch.delenv("INFLUCODER_EVIDENTLY_URL")
-        done = subprocess.run([sys.executable, "-c", STORY], env=os.environ, capture_output=True, text=True)
+        done = forks.python("-c", STORY)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         yield json.loads(done.stdout.splitlines()[-1])
 

@@ -37,10 +37,10 @@ def check(day, verdict):
 
 
 @pytest.fixture
-def project(stack, monkeypatch):
+def project(evidently, monkeypatch):
     """A project of the test's own, and the client that sees it."""
     monkeypatch.setattr(dashboard, "PROJECT", "dashboard test")
-    workspace = RemoteWorkspace(stack.urls()["evidently"])
+    workspace = RemoteWorkspace(evidently)
     yield lambda: (workspace, workspace.search_project("dashboard test")[0])
     for found in workspace.search_project("dashboard test"):
         workspace.delete_project(found.id)
@@ -58,17 +58,17 @@ def shown(workspace, project, title):
     return {name: [values[place] for place in order] for name, values in padded.items()}
 
 
-def sent(stack, keep, days):
+def sent(evidently, keep, days):
     for day in days:
         found = check(day, VERDICTS[day])
         about = {"verdict": str(found.verdict)}
         report = recorded_report(found.figures, datetime.fromisoformat(found.created), about, None, facts(found, 0.01))
-        dashboard.send(stack.urls()["evidently"], report, keep)
+        dashboard.send(evidently, report, keep)
 
 
-def test_the_newest_reports_stay_and_show_agreement_decisions_and_spend(stack, project):
+def test_the_newest_reports_stay_and_show_agreement_decisions_and_spend(evidently, project):
     # Not in the order of their days: what stays is told by the time of the check.
-    sent(stack, 3, [1, 0, 2, 4, 3])
+    sent(evidently, 3, [1, 0, 2, 4, 3])
     workspace, found = project()
     assert [panel.title for panel in found.dashboard.model().panels] == [p.title for p in dashboard.panels()]
     spend = {"samples labelled": [42, 43, 44], "samples from the cache": [10, 10, 10]}
@@ -80,15 +80,14 @@ def test_the_newest_reports_stay_and_show_agreement_decisions_and_spend(stack, p
     assert shown(workspace, found, "Agreement with exact influence")["mean per-query ρ"] == [0.4, 0.35, 0.3]
 
 
-def test_past_encoders_have_a_line_each(stack, project, monkeypatch):
+def test_past_encoders_have_a_line_each(evidently, project, monkeypatch):
     monkeypatch.setattr(dashboard, "PAST", "dashboard test, past")
     when = [START + timedelta(days=day) for day in (0, 1)]
     past = {
         name: [recorded_report({"rho": {"value": rho, "lo": 0.1, "hi": 0.9}}, at, {}, encoder=name) for at in when]
         for name, rho in (("1", 0.2), ("2", 0.4))
     }
-    url = stack.urls()["evidently"]
-    assert dashboard.rebuild(url, [], past, keep=3) == (0, 4)
+    assert dashboard.rebuild(evidently, [], past, keep=3) == (0, 4)
     workspace, _ = project()
     [found] = workspace.search_project("dashboard test, past")
     lines = shown(workspace, found, "Agreement of past encoders")
@@ -99,12 +98,12 @@ def test_past_encoders_have_a_line_each(stack, project, monkeypatch):
     }
 
 
-def test_a_dashboard_of_an_earlier_version_or_of_a_killed_run_is_mended(stack, project):
-    sent(stack, 3, [0])
+def test_a_dashboard_of_an_earlier_version_or_of_a_killed_run_is_mended(evidently, project):
+    sent(evidently, 3, [0])
     _, found = project()
     found.dashboard.clear_dashboard()
     found.dashboard.add_panel(text_panel("an old one"))
-    sent(stack, 3, [1])
+    sent(evidently, 3, [1])
     workspace, found = project()
     assert [panel.title for panel in found.dashboard.model().panels] == [p.title for p in dashboard.panels()]
     assert len(shown(workspace, found, "Seconds of labelling")["seconds"]) == 2, "reports that are there stay"

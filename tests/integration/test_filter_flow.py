@@ -1,11 +1,8 @@
 """A filter by the real command, from the champion of a real registry: lists, evidence, warnings, errors."""
 
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,6 @@ from influcoder.samples import read_corpus
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 
-COMMAND = Path(sys.executable).parent / "influcoder"
 STORY = """
 from flows.label import label
 from flows.promote import promote
@@ -28,13 +24,11 @@ HARMFUL = "orbit"
 
 
 @pytest.fixture(scope="module")
-def champion(stack):
+def champion(forks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INFLUCODER_STORE__PREFIX", "tests/filter")
         patch.setenv("INFLUCODER_MLFLOW__MODEL", "filter")
-        patch.setenv("INFLUCODER_ENCODER__RECIPE", "kernel")
-        patch.delenv("INFLUCODER_EVIDENTLY_URL")
-        done = subprocess.run([sys.executable, "-c", STORY], env=os.environ, capture_output=True, text=True)
+        done = forks.python("-c", STORY)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         yield Registry(load_settings().mlflow).version("champion")
 
@@ -58,10 +52,10 @@ def files(champion, corpus_file, tmp_path_factory):
     return {name: str(folder / f"{name}.jsonl") for name in named}
 
 
-def command(*arguments, **environment):
-    return subprocess.run(
-        [COMMAND, "filter", *arguments], env={**os.environ, **environment}, capture_output=True, text=True, timeout=600
-    )
+@pytest.fixture(scope="module")
+def command(forks):
+    """A function that filters by the command line."""
+    return lambda *arguments: forks.influcoder("filter", *arguments)
 
 
 def assert_one_line(done, words):
@@ -75,7 +69,7 @@ def lines(path):
 
 
 @pytest.fixture(scope="module")
-def filtered(champion, files, tmp_path_factory):
+def filtered(champion, command, files, tmp_path_factory):
     """The folder of one run, and what was printed."""
     out = tmp_path_factory.mktemp("filtered") / "out"
     done = command(
@@ -130,7 +124,7 @@ def test_the_examples_are_questions_that_checks_draw_from(filtered, files):
     assert {record["target"] for record in lines(Path(files["examples"]))} <= logged
 
 
-def test_another_decoder_is_said_in_the_result(champion, files, tiny_decoder_dir, tmp_path):
+def test_another_decoder_is_said_in_the_result(champion, command, files, tiny_decoder_dir, tmp_path):
     other = shutil.copytree(tiny_decoder_dir, tmp_path / "other")
     config = json.loads((other / "tokenizer_config.json").read_text())
     config["eos_token"] = config["pad_token"]
@@ -147,7 +141,7 @@ def test_another_decoder_is_said_in_the_result(champion, files, tiny_decoder_dir
     assert len(lines(out / "drop.jsonl")) == 45
 
 
-def test_what_can_not_be_done_is_one_line_and_leaves_nothing(champion, files, tmp_path):
+def test_what_can_not_be_done_is_one_line_and_leaves_nothing(champion, command, files, tmp_path):
     given = ("--examples", files["examples"], "--out", str(tmp_path / "out"))
     assert_one_line(command(*given), "Give one of --validation, --drop and --threshold")
     flipped = tmp_path / "flipped.jsonl"

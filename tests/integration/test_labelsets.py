@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -141,11 +139,11 @@ print(done.computed)
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_labelling_loses_one_batch_a_worker_at_most(
-    store, request, tiny_decoder, tiny_decoder_dir, corpus_file, tmp_path, workers
+    store, forks, request, tiny_decoder, tiny_decoder_dir, corpus_file, tmp_path, workers
 ):
     prefix, begun = f"tests/{request.node.name}", tmp_path / "begun"
-    command = [sys.executable, "-c", LABEL_ALL, tiny_decoder_dir, corpus_file, prefix, begun, str(workers)]
-    first = subprocess.Popen(command, env=os.environ)
+    command = ("-c", LABEL_ALL, tiny_decoder_dir, corpus_file, prefix, begun, workers)
+    first = forks.begin(*command)
     end = time.monotonic() + 120
     while len(list(store.keys("features/"))) < 5 and time.monotonic() < end:
         time.sleep(0.02)
@@ -158,7 +156,8 @@ def test_killed_labelling_loses_one_batch_a_worker_at_most(
     assert 5 <= kept < total
     batches = [int(line) for line in begun.read_text().split()]
     assert sum(batches) - kept <= workers * max(batches)
-    second = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=True)
+    second = forks.python(*command)
+    assert second.returncode == 0, second.stderr
     assert int(second.stdout) == total - kept
     assert len(cache.known()) == total
     # Batches are merged into shards of the size asked for: 8 samples or more, but for what the kill left over.

@@ -1,9 +1,6 @@
 """Teachers beyond the default through the whole loop: imported scores, LESS, a damped Fisher."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -21,8 +18,6 @@ from influcoder.samples import read_corpus, split_of
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 
-pytestmark = pytest.mark.long
-
 SPEC = TeacherSpec(max_tokens=96, projection_dim=1024)
 
 
@@ -32,15 +27,21 @@ def environment(stack, request, monkeypatch):
     name = request.node.name.replace("_", "-")
     monkeypatch.setenv("INFLUCODER_STORE__PREFIX", f"tests/{name}")
     monkeypatch.setenv("INFLUCODER_MLFLOW__MODEL", name)
+    # A closed form needs labels that are cosines of gradients.
+    monkeypatch.setenv("INFLUCODER_ENCODER__RECIPE", "fine-tune")
     return monkeypatch
 
 
-def run(script, *arguments):
-    """Run flows in a process of their own, as the command line does; what they print last is their result."""
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture
+def run(forks):
+    """A function that runs flows in a process of their own; what they print last is their result."""
+
+    def result(script, *arguments):
+        done = forks.python("-c", script, *arguments)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return result
 
 
 IMPORTED = """
@@ -74,7 +75,7 @@ print(json.dumps(dict(labels=labels, promoted=promoted, tags=tags, spot=spot, ag
 """
 
 
-def test_imported_scores_go_through_the_whole_loop(environment, tiny_decoder, corpus_file, tmp_path):
+def test_imported_scores_go_through_the_whole_loop(environment, run, tiny_decoder, corpus_file, tmp_path):
     samples = read_corpus(str(corpus_file)).samples
     tokens = [tokenize(tiny_decoder.tokenizer, sample, SPEC.max_tokens) for sample in samples]
     rows = np.concatenate([extract_features(tiny_decoder, SPEC, [item]).vectors for item in tokens])
@@ -141,8 +142,10 @@ print(json.dumps(str(warm_up(Path(sys.argv[1]), 20, 4, None, None))))
 """
 
 
-@pytest.mark.parametrize("method", ["less", "fisher", "ekfac"])
-def test_another_teacher_goes_through_the_loop(environment, method, tiny_decoder, corpus_file, tmp_path):
+@pytest.mark.parametrize(
+    "method", ["less", pytest.param("fisher", marks=pytest.mark.long), pytest.param("ekfac", marks=pytest.mark.long)]
+)
+def test_another_teacher_goes_through_the_loop(environment, run, method, tiny_decoder, corpus_file, tmp_path):
     environment.setenv("INFLUCODER_TEACHER__METHOD", method)
     environment.setenv("INFLUCODER_TEACHER__REFERENCE", "30")
     environment.setenv("INFLUCODER_ENCODER__EPOCHS", "1")

@@ -1,11 +1,7 @@
 """The journal against a real S3 server, and promotion and rollback through flows with a real MLflow."""
 
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import mlflow
 import pytest
@@ -20,7 +16,6 @@ from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 
 MODEL = "journal"
-COMMAND = Path(sys.executable).parent / "influcoder"
 
 
 @pytest.fixture
@@ -137,13 +132,13 @@ print(json.dumps({"found": found}))
 
 
 @pytest.fixture(scope="module")
-def story(stack):
+def story(forks):
     """Versions 1 (trained), 2 (its copy), 3 (untrained), 4 (for another decoder), promoted and rolled back."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INFLUCODER_STORE__PREFIX", "tests/journal-story")
         patch.setenv("INFLUCODER_MLFLOW__MODEL", "journal-story")
         patch.setenv("INFLUCODER_ACTOR", "ann")
-        done = subprocess.run([sys.executable, "-c", STORY], env=os.environ, capture_output=True, text=True)
+        done = forks.python("-c", STORY)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         yield json.loads(done.stdout.splitlines()[-1])["found"]
 
@@ -257,18 +252,17 @@ def test_a_champion_from_before_the_journal_begins_it(story, champions, registry
     ]
 
 
-def test_the_command_prints_the_journal_and_fails_on_a_broken_one(story, champions, tmp_path):
-    lines = influcoder("journal", "--json", cwd=tmp_path).stdout.splitlines()
+def test_the_command_prints_the_journal_and_fails_on_a_broken_one(story, champions, forks, tmp_path):
+    def influcoder(*arguments):
+        return forks.influcoder(*arguments, cwd=tmp_path)
+
+    lines = influcoder("journal", "--json").stdout.splitlines()
     assert [json.loads(line) for line in lines] == [e.model_dump(mode="json") for e in champions.state().entries]
-    table = influcoder("journal", cwd=tmp_path).stdout
+    table = influcoder("journal").stdout
     assert "answers are off" in table
-    assert f"{len(lines)} entries, chain intact" in influcoder("journal", "--verify", cwd=tmp_path).stdout
+    assert f"{len(lines)} entries, chain intact" in influcoder("journal", "--verify").stdout
     store = ObjectStore(load_settings().store)
     store.delete("journal/journal-story/00000002.json")
-    done = influcoder("journal", "--verify", cwd=tmp_path)
+    done = influcoder("journal", "--verify")
     assert done.returncode == 1
     assert "entry 2 is missing" in done.stderr
-
-
-def influcoder(*arguments, cwd):
-    return subprocess.run([COMMAND, *arguments], cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=120)

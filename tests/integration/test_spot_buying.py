@@ -1,9 +1,6 @@
 """Checks that buy their labels in batches, through flows on the real servers, and what counts as evidence."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -60,16 +57,15 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def found(stack, scrambled_corpus_file):
+def found(forks, scrambled_corpus_file):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INFLUCODER_STORE__PREFIX", "tests/spot-buying")
         patch.setenv("INFLUCODER_MLFLOW__MODEL", "spot-buying")
         # Each sample is a query here, so this is a small check, but one that can be clear.
         patch.setenv("INFLUCODER_LABELS__SPOT", json.dumps({"queries": 28, "candidates": 40}))
-        patch.setenv("INFLUCODER_LABELS__RELIABILITY", json.dumps({"queries": 4, "candidates": 8}))
-        patch.delenv("INFLUCODER_EVIDENTLY_URL")
-        command = [sys.executable, "-c", STORY, str(scrambled_corpus_file)]
-        done = subprocess.run(command, env=os.environ, capture_output=True, text=True)
+        # The view of a text encoder can be scrambled, so that it must fail.
+        patch.setenv("INFLUCODER_ENCODER__RECIPE", "fine-tune")
+        done = forks.python("-c", STORY, scrambled_corpus_file)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         yield json.loads(done.stdout.splitlines()[-1])
 

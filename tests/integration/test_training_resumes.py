@@ -1,9 +1,6 @@
 """A training that is killed for good goes on in the next run: one version, one whole curve, nothing left behind."""
 
-import os
-import subprocess
-import sys
-import time
+import signal
 
 import mlflow
 import pytest
@@ -18,30 +15,37 @@ EPOCHS = 4
 
 
 @pytest.fixture(scope="module")
-def label_set(stack):
+def label_set(forks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INFLUCODER_STORE__PREFIX", "tests/resume")
         patch.setenv("INFLUCODER_MLFLOW__MODEL", "resume")
         patch.setenv("INFLUCODER_MLFLOW__EXPERIMENT", "resume")
+        patch.setenv("INFLUCODER_ENCODER__RECIPE", "fine-tune")
         patch.setenv("INFLUCODER_ENCODER__EPOCHS", str(EPOCHS))
         # Every epoch is trained, so that the kill falls between two of them.
         patch.setenv("INFLUCODER_ENCODER__PATIENCE", str(EPOCHS))
         yield label()
 
 
-def kill_after_a_checkpoint(label_set: str, store: ObjectStore) -> None:
-    code = f"from flows.train import train; train({label_set!r})"
-    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
-    try:
-        while not any(key.endswith(".safetensors") for key in store.keys("checkpoints/")):
-            assert process.poll() is None, "training ended before it left a checkpoint"
-            time.sleep(0.05)
-        # The next epoch is on its way, or its checkpoint is half written.
-        time.sleep(0.5)
-        assert process.poll() is None
-    finally:
-        process.kill()
-        process.wait()
+# An epoch is over in milliseconds, so the process kills itself once the second of them is kept.
+KILLED = """
+import os, signal, sys
+from flows.train import train
+from influcoder.store import ObjectStore
+
+put, kept = ObjectStore._put, []
+
+def killing(store, key, data, **options):
+    found = put(store, key, data, **options)
+    if key.startswith("checkpoints/") and key.endswith(".safetensors"):
+        kept.append(key)
+        if len(kept) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return found
+
+ObjectStore._put = killing
+train(sys.argv[1])
+"""
 
 
 def curve(run_id: str, name: str) -> dict[int, list[float]]:
@@ -51,10 +55,11 @@ def curve(run_id: str, name: str) -> dict[int, list[float]]:
     return found
 
 
-def test_a_killed_training_goes_on(label_set):
+def test_a_killed_training_goes_on(label_set, forks):
     settings = load_settings()
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
-    kill_after_a_checkpoint(label_set, store)
+    assert forks.python("-c", KILLED, label_set).returncode == -signal.SIGKILL
+    assert list(store.keys("checkpoints/"))
     assert registry.versions() == []
     version = train(label_set)
     assert [found.version for found in registry.versions()] == [version]

@@ -1,9 +1,6 @@
 """New decoder checkpoints in a directory, on S3 and in MLflow, and past encoders on newer labels, on real servers."""
 
 import json
-import os
-import subprocess
-import sys
 import urllib.request
 
 import pytest
@@ -89,15 +86,14 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def story(stack, tiny_decoder_dir, tmp_path_factory):
+def story(forks, evidently, tiny_decoder_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INFLUCODER_STORE__PREFIX", "tests/watch")
         patch.setenv("INFLUCODER_MLFLOW__MODEL", "watch")
-        patch.setenv("INFLUCODER_ENCODER__RECIPE", "kernel")
+        patch.setenv("INFLUCODER_EVIDENTLY_URL", evidently)
         patch.setenv("INFLUCODER_CACHE", str(folder / "cache"))
-        command = [sys.executable, "-c", STORY, str(tiny_decoder_dir), str(folder)]
-        done = subprocess.run(command, env=os.environ, capture_output=True, text=True)
+        done = forks.python("-c", STORY, tiny_decoder_dir, folder)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         yield json.loads(done.stdout.splitlines()[-1]) | {"table": (folder / "table").read_text()}
 
@@ -150,8 +146,8 @@ def test_past_encoders_are_measured_on_newer_labels_once(story, store):
     assert all(record.backfill and 0 < record.figures["rho"]["value"] < 1 for record in records)
 
 
-def test_the_chart_is_rebuilt_from_the_store_alone(story, stack):
-    url = stack.urls()["evidently"]
+def test_the_chart_is_rebuilt_from_the_store_alone(story, evidently):
+    url = evidently
     projects = {p["name"]: p["id"] for p in json.load(urllib.request.urlopen(f"{url}/api/v2/projects"))}
     counts = {
         name: len(json.load(urllib.request.urlopen(f"{url}/api/projects/{found}/reports")))

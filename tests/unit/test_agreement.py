@@ -148,7 +148,9 @@ def test_figures_are_means_over_queries():
 
 
 def test_intervals_enclose_their_figures():
-    for interval in agreement(*noisy(30, 40, 1.0)).figures().values():
+    found = agreement(*noisy(30, 40, 1.0)).figures()
+    assert tuple(found) == FIGURES
+    for interval in found.values():
         assert interval.lo < interval.value < interval.hi
         assert interval.queries == 30
 
@@ -156,6 +158,7 @@ def test_intervals_enclose_their_figures():
 def test_queries_that_are_not_finite_change_no_figure():
     scores, labels = noisy(12, 40, 1.0)
     spoilt = agreement(np.vstack([scores, np.full(40, np.nan)]), np.vstack([labels, labels[0]])).figures()
+    assert tuple(spoilt) == FIGURES
     for name, found in agreement(scores, labels).figures().items():
         assert spoilt[name].value == pytest.approx(found.value)
         assert spoilt[name].queries == 12

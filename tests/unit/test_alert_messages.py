@@ -12,6 +12,16 @@ from monitoring.alerts.channels import channels_for, examine, scrubbed
 from monitoring.alerts.policy import Message
 from monitoring.alerts.render import render, severity
 
+SEVERITIES = {
+    AlertKind.DRIFT: "warning",
+    AlertKind.GATE: "warning",
+    AlertKind.BREAKER: "failure",
+    AlertKind.SCHEDULE: "failure",
+    AlertKind.VALIDATION: "warning",
+    AlertKind.CHANNEL: "failure",
+    AlertKind.APPROVAL: "warning",
+    AlertKind.TEST: "info",
+}
 SECRET = "s3cretThatNobodyMaySee"
 
 
@@ -96,7 +106,9 @@ def test_every_part_of_an_alert_is_in_every_format():
 @pytest.mark.parametrize("kind", AlertKind)
 def test_every_kind_can_be_shown_alone_and_in_a_digest(kind):
     alone, both = Message((raised(kind),)), Message((raised(kind), raised(occurrence="check 2")), digest=True)
-    assert severity(alone) in ("failure", "warning", "info")
+    assert severity(alone) == SEVERITIES[kind]
+    mixed = Message((raised(kind), raised(AlertKind.BREAKER)))
+    assert severity(mixed) == "failure", "the worst of what is in a message"
     shown = render(both)
     assert shown.title == "Influcoder: 2 alerts were held back"
     for posted in both.alerts:

@@ -1,21 +1,17 @@
 """Fine-tuning that is killed goes on from its checkpoint, to the very weights that it would have had."""
 
 import logging
-import multiprocessing
-import os
 import signal
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
+from deadly import DeadlyFolder, exit_code_of
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import Pooling, Transformer
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from small import write_encoder
 
 from influcoder.encoder import Encoder, fine_tuning
 from influcoder.encoder.checkpoints import Checkpoints, Saved
@@ -45,27 +41,6 @@ class Killed(BaseException):
     """What no code of ours catches."""
 
 
-class DeadlyFolder(Folder):
-    """A folder whose process dies before one of the operations that change it."""
-
-    def __init__(self, path, deadly: int, die) -> None:
-        super().__init__(path)
-        self._left, self._die = deadly, die
-
-    def put(self, key, data):
-        self._count()
-        super().put(key, data)
-
-    def delete(self, key):
-        self._count()
-        super().delete(key)
-
-    def _count(self) -> None:
-        self._left -= 1
-        if self._left == 0:
-            self._die()
-
-
 class FullFolder(Folder):
     """A folder on a disk that is full."""
 
@@ -76,27 +51,9 @@ class FullFolder(Folder):
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory, samples):
+def start(tmp_path_factory):
     """The directory of a text encoder with random weights, two layers and dropout."""
-    folder = tmp_path_factory.mktemp("bert")
-    words = Tokenizer(models.WordLevel(unk_token="[UNK]"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.WordLevelTrainer(special_tokens=["[UNK]", "[PAD]"], show_progress=False)
-    words.train_from_iterator([sample.text for sample in samples], trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]")
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        hidden_dropout_prob=0.2,
-    )
-    torch.manual_seed(0)
-    BertModel(config).save_pretrained(folder / "bert")
-    tokenizer.save_pretrained(folder / "bert")
-    SentenceTransformer(modules=[Transformer(str(folder / "bert")), Pooling(16)]).save(str(folder / "encoder"))
-    return str(folder / "encoder")
+    return str(write_encoder(tmp_path_factory.mktemp("bert"), num_hidden_layers=2, hidden_dropout_prob=0.2))
 
 
 @pytest.fixture(scope="module", params=["square", "pairs"])
@@ -128,9 +85,8 @@ def train(start, labels, objects, settings=SETTINGS, say=lambda _number, _values
 
 
 def train_in_a_process_that_dies(start, labels, path, deadly):
-    torch.set_num_threads(1)
     fine_tuning.SECONDS_BETWEEN_CHECKPOINTS = 0
-    train(start, labels, DeadlyFolder(path, deadly, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    train(start, labels, DeadlyFolder(path, deadly))
 
 
 def assert_same(found, expected):
@@ -164,12 +120,8 @@ def test_dropout_makes_training_depend_on_the_random_state(start, labels, whole)
 
 @pytest.mark.parametrize("deadly", [9])
 def test_a_process_killed_within_an_epoch_is_gone_on_with(start, labels, whole, tmp_path, deadly):
-    process = multiprocessing.get_context("spawn").Process(
-        target=train_in_a_process_that_dies, args=(start, labels, tmp_path, deadly)
-    )
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    code = exit_code_of(train_in_a_process_that_dies, start, labels, tmp_path, deadly)
+    assert code == -signal.SIGKILL
     heard = []
     found = train(start, labels, Folder(tmp_path), say=lambda number, _values: heard.append(number))
     assert_same(found, whole)

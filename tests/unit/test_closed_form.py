@@ -1,6 +1,5 @@
 """The encoder in closed form, against scikit-learn, against refitting, and against the decoder's own view."""
 
-import subprocess
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,10 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from deadly import exit_code_of
 from hypothesis import given
 from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.kernel_ridge import KernelRidge
+from transformers import dynamic_module_utils
 
 from influcoder.agreement import per_query_spearman
 from influcoder.encoder import Encoder, closed_form, distil, lexical
@@ -181,13 +183,16 @@ def test_a_folder_loads_with_and_without_this_package(solved, samples, tmp_path)
     views = [encoder.view(sample) for sample in samples[:5]]
     folder = encoder.save(tmp_path / "encoder")
     np.testing.assert_array_equal(Encoder(str(folder), 64).embed(views), encoder.embed(views))
-    script = (
-        "import sys; sys.modules['influcoder'] = None\n"
-        "import numpy\nfrom sentence_transformers import SentenceTransformer\n"
-        f"model = SentenceTransformer({str(folder)!r}, trust_remote_code=True, device='cpu')\n"
-        f"numpy.save({str(tmp_path / 'found.npy')!r}, model.encode({views!r}))\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, env={"HF_HOME": str(tmp_path), "PATH": ""})
+
+    def embed_without_this_package():
+        for name in [name for name in sys.modules if name.partition(".")[0] == "influcoder"]:
+            sys.modules[name] = None
+        dynamic_module_utils.HF_MODULES_CACHE = str(tmp_path / "modules")
+        model = SentenceTransformer(str(folder), trust_remote_code=True, device="cpu")
+        assert type(model[0]).__module__.startswith("transformers_modules.")
+        np.save(tmp_path / "found.npy", model.encode(views))
+
+    assert exit_code_of(embed_without_this_package) == 0
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), encoder.embed(views), atol=1e-5)
 
 

@@ -1,19 +1,17 @@
 """What a filter reads and leaves: requests, labelled files, and a folder that is complete or not there."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from deadly import exit_code_of, kill_this_process
 
 from influcoder.attribution import filter as filter_module
 from influcoder.attribution.curve import Aim
 from influcoder.attribution.cut import by_budget
-from influcoder.attribution.filter import Probe, Rule, batches_of, cohort_of
+from influcoder.attribution.filter import Probe, Rule, Scored, batches_of, cohort_of
 from influcoder.attribution.filter_check import exact_scores, to_verify, verified
 from influcoder.attribution.filter_folder import Decision, FilterFolder
 from influcoder.attribution.filtering import Request, Sifted, facts, notes, read_inputs, sift
@@ -148,24 +146,16 @@ def test_two_runs_do_not_write_one_folder(tmp_path):
         assert (tmp_path / "out.part").is_dir()
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import numpy as np
-from influcoder.attribution.filter import Scored
-from influcoder.attribution.filter_folder import FilterFolder
-from influcoder.samples import Sample
-with FilterFolder(Path(sys.argv[1])) as folder:
-    folder.add([Sample("a", "", "half")], Scored(*(np.zeros(1),) * 4))
-    folder.samples([0])
-    (Path(sys.argv[1] + ".part") / "keep.jsonl").write_text("half a line")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
+def write_half_and_die(out):
+    with FilterFolder(out) as folder:
+        folder.add([Sample("a", "", "half")], Scored(*(np.zeros(1),) * 4))
+        folder.samples([0])
+        (out.with_name("out.part") / "keep.jsonl").write_text("half a line")
+        kill_this_process()
 
 
 def test_a_killed_run_is_cleared_by_the_next(files, tmp_path):
-    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "out"], env=os.environ)
-    assert done.returncode == -signal.SIGKILL
+    assert exit_code_of(write_half_and_die, tmp_path / "out") == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "out.part" / "pool.jsonl").stat().st_size
     assert run(files, tmp_path / "out", drop="5")["counts"]["pool"] == 40

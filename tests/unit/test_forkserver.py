@@ -86,6 +86,8 @@ def test_what_runs_at_the_end_of_an_interpreter_runs(server):
     code = "import atexit, threading, time; atexit.register(print, 'last')\n"
     code += "threading.Thread(target=lambda: (time.sleep(0.2), print('first'))).start()"
     assert client(server[0], "-c", code).stdout == "first\nlast\n"
+    code = "from concurrent.futures import ThreadPoolExecutor; print(ThreadPoolExecutor(2).submit(abs, -1).result())"
+    assert client(server[0], "-c", code).stdout == "1\n", "workers that wait for more work do not hold it up"
 
 
 def asleep(path):

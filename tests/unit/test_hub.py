@@ -2,34 +2,18 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 import pytest
+from huggingface_hub import constants
 from moved import moved
 
 from influcoder.decoder import load_decoder
-
-# The client reads the hub's address when it is imported.
-LOOK = """
-import json, sys
-from influcoder.decoder import load_decoder
 from influcoder.errors import DecoderError
 from influcoder.sources import stamp_of
-
-found = []
-for uri in sys.argv[1:]:
-    try:
-        decoder = load_decoder(uri)
-        found.append([stamp_of(uri), decoder.fingerprint])
-    except DecoderError as error:
-        found.append(str(error))
-print(json.dumps(found))
-"""
 
 
 class Hub:
@@ -102,27 +86,40 @@ class Hub:
 def story(tiny_decoder_dir, tmp_path_factory):
     """What was found at some addresses before and after a new commit."""
     folder, hub = tmp_path_factory.mktemp("hub"), Hub()
-    pickled = folder / "pickled"
-    load_decoder(str(tiny_decoder_dir)).save(pickled)
+    pickled = shutil.copytree(tiny_decoder_dir, folder / "pickled")
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
-
-    def look(*uris):
-        home = {"HF_HOME": str(folder / "cache"), "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}
-        given = [sys.executable, "-c", LOOK, *uris]
-        done = subprocess.run(given, env={**os.environ, **home}, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout.splitlines()[-1])
-
-    try:
-        old = hub.push("lab/tiny", tiny_decoder_dir)
-        hub.push("lab/pickled", pickled)
-        before = look("hf:lab/tiny", "hf:lab/pickled", "hf:lab/none", "hf:lab/tiny@nowhere")
-        other = moved(tiny_decoder_dir, folder / "moved")
-        new = hub.push("lab/tiny", other)
-        after = look("hf:lab/tiny", f"hf:lab/tiny@{old}", f"hf:lab/tiny@{new}", "hf:lab/tiny@main")
-    finally:
-        hub.stop()
+    coded = shutil.copytree(tiny_decoder_dir, folder / "coded")
+    own = {"model_type": "mine", "auto_map": {"AutoConfig": "m.Config", "AutoModelForCausalLM": "m.Model"}}
+    (coded / "config.json").write_text(json.dumps(own))
+    (coded / "m.py").write_text("raise SystemExit('code of a hub was run')")
+    old = hub.push("lab/tiny", tiny_decoder_dir)
+    hub.push("lab/pickled", pickled)
+    hub.push("lab/coded", coded)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", hub.url)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+        try:
+            before = look("hf:lab/tiny", "hf:lab/pickled", "hf:lab/none", "hf:lab/tiny@nowhere", "hf:lab/coded")
+            other = moved(tiny_decoder_dir, folder / "moved")
+            new = hub.push("lab/tiny", other)
+            after = look("hf:lab/tiny", f"hf:lab/tiny@{old}", f"hf:lab/tiny@{new}", "hf:lab/tiny@main")
+        finally:
+            hub.stop()
     return before, after, hub.asked, [load_decoder(str(path)).fingerprint for path in (tiny_decoder_dir, other)]
+
+
+def look(*uris):
+    """Of each address the sign and the fingerprint, or why there is none."""
+    found = []
+    for uri in uris:
+        try:
+            fingerprint = load_decoder(uri).fingerprint
+            found.append((stamp_of(uri), fingerprint))
+        except DecoderError as error:
+            found.append(str(error))
+    return found
 
 
 def test_a_model_of_a_hub_is_the_same_decoder_as_its_files(story):
@@ -139,12 +136,19 @@ def test_a_new_commit_is_noticed_and_an_old_one_can_still_be_named(story):
 
 
 def test_pickles_are_not_read(story):
-    (_, refused, _, _), _, asked, _ = story
+    (_, refused, *_), _, asked, _ = story
     assert "safetensors" in refused
     assert not [path for path in asked if path.endswith("pytorch_model.bin") and "resolve" in path]
 
 
 def test_what_is_not_there_is_said_to_be_missing(story):
-    (_, _, model, revision), _, _, _ = story
+    (_, _, model, revision, _), _, _, _ = story
     assert "'hf:lab/none' can't be loaded" in model
     assert "'hf:lab/tiny@nowhere' can't be loaded" in revision
+
+
+def test_code_is_not_fetched(story):
+    (*_, refused), _, asked, _ = story
+    assert "wants code that it brings or names to be run" in refused
+    assert any("lab/coded" in path and path.endswith("config.json") for path in asked)
+    assert not [path for path in asked if path.endswith(".py")]

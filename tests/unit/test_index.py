@@ -1,14 +1,13 @@
 """Indexes in a folder, without a server: built, grown, killed, damaged, and asked."""
 
 import json
-import multiprocessing
-import os
 import signal
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from deadly import DeadlyFolder, exit_code_of
 
 from influcoder.attribution import attribute, attribute_from
 from influcoder.attribution.index import Embedder, Index, manifests
@@ -205,20 +204,6 @@ class Counting:
         return np.array([[len(context), len(target), 1, 2] for context, target in views], np.float32) / 500
 
 
-class DeadlyFolder(Folder):
-    """A folder whose process is killed before one of its writes."""
-
-    def __init__(self, path, deadly):
-        super().__init__(path)
-        self._left = deadly
-
-    def put(self, key, data):
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        super().put(key, data)
-
-
 def build_and_die(path, corpus, deadly):
     import faiss
 
@@ -237,20 +222,14 @@ def test_a_build_that_is_killed_at_any_write_goes_on_and_pays_for_nothing_twice(
     # Four shards of vectors, a segment, a shard of samples, the manifest, the pointer.
     for deadly in range(1, 9):
         path = tmp_path / f"killed-{deadly}"
-        process = multiprocessing.get_context("fork").Process(target=build_and_die, args=(path, corpus, deadly))
-        process.start()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
+        assert exit_code_of(build_and_die, path, corpus, deadly) == -signal.SIGKILL
         store, again = Folder(path), Counting()
         assert store.exists(f"indexes/{whole.id}/manifest.json") == (deadly > 7)
         built = build(store, VERSION, again, EMBEDDER, corpus)
         assert again.embedded == built.embedded == max(30 - 8 * (deadly - 1), 0)
         assert built.manifest.model_copy(update={"created": whole.created}) == whole
         assert pointer_of(store, EMBEDDER, corpus).index == whole.id
-    process = multiprocessing.get_context("fork").Process(target=build_and_die, args=(path, corpus, 1))
-    process.start()
-    process.join()
-    assert process.exitcode == 0, "where everything is there, nothing is written"
+    assert exit_code_of(build_and_die, path, corpus, 1) == 0, "where everything is there, nothing is written"
     assert not list((tmp_path / "temporary").iterdir()), "what a killed build left is gone"
 
 

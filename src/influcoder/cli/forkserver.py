@@ -182,16 +182,10 @@ def _become(order: bytes, streams: Sequence[int]) -> None:
         traceback.print_exc()
     finally:
         # What an interpreter does at its end, but for taking its modules apart.
-        for last in (_join_threads, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):
+        for last in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):  # type: ignore[attr-defined]
             with suppress(BaseException):
                 last()
         os._exit(status)
-
-
-def _join_threads() -> None:
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread() and not thread.daemon:
-            thread.join()
 
 
 def _take_over(order: bytes, streams: Sequence[int]) -> None:

@@ -183,6 +183,8 @@ def _variables(folder: Path, ports: Mapping[str, int], access: str, secret: str)
         "AWS_DEFAULT_REGION": "us-east-1",
         "MLFLOW_S3_ENDPOINT_URL": f"{local}:{ports['S3_PORT']}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Eight processes that nothing here gives work to.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "INFLUCODER_STORE__ENDPOINT": f"{local}:{ports['S3_PORT']}",
         "INFLUCODER_MLFLOW__TRACKING_URI": f"{local}:{ports['MLFLOW_PORT']}",
         "INFLUCODER_EVIDENTLY_URL": f"{local}:{ports['EVIDENTLY_PORT']}",

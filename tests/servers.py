@@ -1,8 +1,9 @@
-"""The servers of the Procfile one by one, so that a single one can be killed and started again."""
+"""The servers of the local stack one by one, so that only those run that tests need, and each can be killed alone."""
 
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ NEEDED = ("s3", "mlflow", "prefect")
 
 
 class Servers:
-    """S3, MLflow and Prefect of a folder, each in a process group of its own.
+    """Servers of a folder, each in a process group of its own.
 
     Args:
         folder: holds the settings file, and all that the servers write.
@@ -31,13 +32,13 @@ class Servers:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of the servers and of all that talks to them; nothing is sent to an Evidently UI."""
+        """Of the servers and of all that talks to them; a test that wants its reports sent names the Evidently UI."""
         found = self.stack.environment()
         return {name: value for name, value in found.items() if name != "INFLUCODER_EVIDENTLY_URL"}
 
     def start(self, *names: str, **variables: str) -> None:
         """Start servers and wait until each answers."""
-        path = f"{local.Path(local.sys.executable).parent}:{os.environ['PATH']}"
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         for name in names:
             with self.stack.log_file.open("ab") as log:
                 self.running[name] = subprocess.Popen(
@@ -48,10 +49,12 @@ class Servers:
                     stderr=log,
                     start_new_session=True,
                 )
-        for name in set(names) & set(NEEDED):
-            self.wait(name)
+        for name in names:
+            if f"{name.upper()}_PORT" in self.environment:
+                self.wait(name)
 
     def wait(self, name: str, seconds: float = 120) -> None:
+        """Wait until a server answers."""
         port = int(self.environment[f"{name.upper()}_PORT"])
         url, end = f"http://127.0.0.1:{port}{local._HEALTH.get(name, '/')}", time.monotonic() + seconds
         while time.monotonic() < end:
@@ -61,6 +64,7 @@ class Servers:
         raise AssertionError(f"{name} does not answer:\n{self.stack.tail(20)}")
 
     def ensure_buckets(self) -> None:
+        """Make the buckets that a stack has."""
         for bucket in ("influcoder", "mlflow"):
             ObjectStore(self.stack._store_settings(bucket)).ensure_bucket()
 
@@ -76,6 +80,7 @@ class Servers:
             time.sleep(0.05)
 
     def stop(self) -> None:
+        """Kill them all."""
         for name in reversed(list(self.running)):
             self.kill(name)
 
