@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from leash import leash
 from tiny_world import tiny_world
 
 from influcoder.cli.stack import Stack
@@ -52,16 +53,17 @@ class Story:
 
 
 @pytest.fixture(scope="session")
-def story(tmp_path_factory, tiny_decoder_dir, tokenizer_of):
-    world = tiny_world(tmp_path_factory.mktemp("world"), tiny_decoder_dir, tokenizer_of)
+def story(tmp_path_factory, tiny_decoder_dir):
+    world = tiny_world(tmp_path_factory.mktemp("world"), tiny_decoder_dir)
     folder = tmp_path_factory.mktemp("demo") / "demo"
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("INFLUCODER", "PREFECT"))}
-    command = [sys.executable, "-c", STORY, str(folder), json.dumps(dataclasses.asdict(world))]
     stack = Stack(folder)
-    try:
-        done = subprocess.run(command, env=clean, capture_output=True, text=True)
-        assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-3000:]}\n{stack.tail(40)}"
-        read = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("summary", "answer")}
-        yield Story(stack, done.stdout, **read, world=dataclasses.asdict(world))
-    finally:
-        stack.stop()
+    with leash():
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("INFLUCODER", "PREFECT"))}
+        command = [sys.executable, "-c", STORY, str(folder), json.dumps(dataclasses.asdict(world))]
+        try:
+            done = subprocess.run(command, env=clean, capture_output=True, text=True)
+            assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-3000:]}\n{stack.tail(40)}"
+            read = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("summary", "answer")}
+            yield Story(stack, done.stdout, **read, world=dataclasses.asdict(world))
+        finally:
+            stack.stop()

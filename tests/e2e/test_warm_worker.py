@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from faults.servers import family_of
+from servers import family_of
 
 from influcoder.cli.deploy import deploy
 from influcoder.cli.flow_start import warm_socket

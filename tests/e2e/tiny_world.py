@@ -31,16 +31,15 @@ probe = {{ queries = 40, candidates = 40 }}
 FINE_TUNING = {"steps": 60, "batch": 8, "learning_rate": 0.1, "max_tokens": 64}
 
 
-def tiny_world(folder: Path, decoder: Path, tokenizer_of) -> World:
+def tiny_world(folder: Path, decoder: Path) -> World:
     """The world; its files are written into a folder.
 
     Args:
         folder: of corpus and text encoder.
         decoder: a checkpoint directory of the tiny decoder.
-        tokenizer_of: trains the text encoder's tokenizer.
     """
-    pool = write_corpus(folder / "pool.jsonl")
-    encoder = write_encoder(folder, tokenizer_of)
+    pool = write_corpus(folder / "pool.jsonl", scrambled=True, rows=1000, words=(10, 10))
+    encoder = write_encoder(folder)
     tales = ({"context": "A tale: ", "target": f"rope storm {number}", "source": "tales"} for number in range(90))
     grown = folder / "grown.jsonl"
     grown.write_text(pool.read_text() + "".join(f"{json.dumps(record)}\n" for record in tales))
