@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from faults.small import write_corpus, write_encoder
+from small import write_corpus, write_encoder
 
 from influcoder.cli.demo_world import World
 

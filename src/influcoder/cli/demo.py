@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +15,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from influcoder.cli.demo_world import World, apart
+from influcoder.cli.demo_world import World, fine_tuned
 from influcoder.cli.deploy import deploy, schedules
+from influcoder.cli.flow_start import warm_socket
 from influcoder.cli.stack import Stack
 from influcoder.registry import CHAMPION, Registry
 from influcoder.settings import load_settings
@@ -45,7 +48,8 @@ class Demo:
         self._start = time.monotonic()
 
     def run(self, keep: bool) -> dict[str, Any]:
-        """Run the loop and write `summary.json`; the servers stop at the end unless `keep`."""
+        """Run the loop and write `summary.json`; the servers stop at the end unless `keep`, and where it is stopped."""
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
             summary = self._loop()
         except BaseException:
@@ -88,16 +92,12 @@ class Demo:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(parents=True)
             self._world.write_settings(self._folder, self._world.decoder, self._world.before)
-            # A GGUF file is converted once, which takes as long as the servers do.
-            with apart() as beside:
-                fingerprint = beside.submit(self._world.fingerprint)
-                self._stack.start(say=self._say)
-                os.environ.update(self._stack.environment())
-                deploy(self._stack)
-                # What the schedules start would come between the steps, at whatever minute it is.
-                schedules(self._stack, "pause")
-                self._say("prefect.yaml is deployed, its schedules are paused")
-                self._say(f"decoder {self._world.decoder} has the fingerprint {fingerprint.result()[:12]}")
+            self._stack.start(say=self._say)
+            os.environ.update(self._stack.environment())
+            deploy(self._stack)
+            # What the schedules start would come between the steps, at whatever minute it is.
+            schedules(self._stack, "pause")
+            self._say("prefect.yaml is deployed, its schedules are paused")
 
     @property
     def _deployments(self) -> Any:
@@ -127,8 +127,7 @@ class Demo:
 
     def _change_the_world(self, before: str) -> None:
         folder = (self._folder / "decoder-2").resolve()
-        with apart() as process:
-            after = process.submit(self._world.fine_tuned, folder).result()
+        after = fine_tuned(self._world, folder, warm_socket(self._stack.folder))
         steps = self._world.fine_tuning["steps"]
         self._say(f"{steps} steps on {self._world.lesson}: {before[:12]} became {after[:12]}")
         self._world.write_settings(self._folder, str(folder), self._world.after)

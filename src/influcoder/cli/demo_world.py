@@ -1,11 +1,15 @@
 """The decoder and the corpus of a demo, how they change halfway, and what is asked at the end."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from influcoder.cli import forkclient
+from influcoder.errors import ServiceError
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,6 @@ class World:
         """Write the settings that the flows read."""
         (folder / "influcoder.toml").write_text(f'decoder = "{decoder}"\ncorpus = "{corpus}"\n{self.sizes}')
 
-    def fingerprint(self) -> str:
-        """Fingerprint of the decoder; a GGUF file is converted where that has not been done yet."""
-        from influcoder.decoder import load_decoder
-
-        return load_decoder(self.decoder).fingerprint
-
     def fine_tuned(self, folder: Path) -> str:
         """Fine-tune the decoder on the lesson, save it into a folder, and return its fingerprint."""
         from influcoder.decoder import load_decoder
@@ -57,9 +55,22 @@ class World:
         return new.fingerprint
 
 
-def apart() -> ProcessPoolExecutor:
-    """A process of its own for what takes gigabytes, which are given back with it."""
-    return ProcessPoolExecutor(1, get_context("spawn"))
+def fine_tuned(world: World, folder: Path, warm: Path) -> str:
+    """What `World.fine_tuned` does, in a process of its own: it takes gigabytes, which are given back with it.
+
+    Args:
+        world: whose decoder.
+        folder: where the new decoder goes.
+        warm: socket of the process that has imported everything.
+    Raises:
+        ServiceError: the process failed.
+    """
+    work = ("-m", "influcoder.cli.demo_world", json.dumps(asdict(world)), str(folder))
+    command = [sys.executable, "-I", forkclient.__file__, str(warm), *work]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise ServiceError(f"the decoder was not fine-tuned: its process ended with {done.returncode}.")
+    return done.stdout.split()[-1]
 
 
 _BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
@@ -99,3 +110,6 @@ DOCUMENTATION = World(
     pool=f"docs:scipy.optimize,scipy.signal,{_ADDED}",
     prompt="What does scipy.sparse.csr_array do, and how is it used?",
 )
+
+if __name__ == "__main__":
+    print(World(**json.loads(sys.argv[1])).fine_tuned(Path(sys.argv[2])))
