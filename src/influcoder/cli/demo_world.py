@@ -78,25 +78,26 @@ _ADDED = "scipy.sparse,scipy.special"
 _SIZES = """
 # Sizes of the demo: small enough for two cores and a few minutes. A real deployment leaves them out.
 [teacher]
-max_tokens = 112
+max_tokens = 64
 
-[labels.budget]
-train = { queries = 28, candidates = 76 }
-selection = { queries = 10, candidates = 20 }
-report = { queries = 60, candidates = 90 }
-
-[labels.spot]
-queries = 60
-candidates = 90
-
-[labels.reliability]
-queries = 8
-candidates = 16
+[labels]
+budget.train = { queries = 30, candidates = 80 }
+budget.selection = { queries = 5, candidates = 8 }
+budget.report = { queries = 40, candidates = 60 }
+spot = { queries = 30, candidates = 50 }
+reliability = { queries = 5, candidates = 8 }
 
 [encoder]
-max_tokens = 112
-batch = 16
-epochs = 5
+# So few labels say more to a closed form than to gradient descent, and more yet where it sees hidden states.
+recipe = "kernel"
+depths = [0.2]
+max_tokens = 64
+
+[buying]
+first = 1.0
+
+[cause]
+probe = { queries = 20, candidates = 30 }
 """
 
 # Of the documentation of numpy and scipy; a question about scipy is asked of the part of the corpus that is scipy's.
@@ -105,10 +106,12 @@ DOCUMENTATION = World(
     before=_BEFORE,
     after=f"{_BEFORE},{_ADDED}",
     lesson=f"docs:{_ADDED}",
-    fine_tuning={"steps": 20, "batch": 2, "learning_rate": 1e-3, "max_tokens": 112},
+    fine_tuning={"steps": 12, "batch": 2, "learning_rate": 3e-3, "max_tokens": 64},
     sizes=_SIZES,
-    pool=f"docs:scipy.optimize,scipy.signal,{_ADDED}",
+    pool=f"docs:scipy.optimize,{_ADDED}",
     prompt="What does scipy.sparse.csr_array do, and how is it used?",
+    answer="scipy.sparse.csr_array is a compressed sparse row array. It stores only the nonzero entries of a matrix, "
+    "so that arithmetic, row slicing and products with vectors are fast.",
 )
 
 if __name__ == "__main__":
