@@ -24,6 +24,7 @@ from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import Check, checks
 from monitoring.decision import Verdict
+from monitoring.explained import Explained, load_cause
 from monitoring.retraining import answer_of
 
 EVENT_SECONDS = 90.0
@@ -171,7 +172,8 @@ class Demo:
             agreement["after_retrain"] = _plain(
                 registry.evidence(registry.version(answer.version)).figures["encoder"]["rho"]
             )
-        self._console.print(_agreement_table(agreement, second))
+        cause = load_cause(self._store(), second.id)
+        self._console.print(_agreement_table(agreement, second, cause))
         return {
             "decoder_fingerprint": first.decoder,
             "decoder_fingerprint_after_change": second.decoder,
@@ -182,6 +184,7 @@ class Demo:
             "champion": registry.version(CHAMPION).version,
             "agreement": agreement,
             "verdicts": {"before": first.verdict, "after_change": second.verdict},
+            "cause": cause.cause if cause else None,
             "events": self._deployments.events(
                 "influcoder.drift",
                 since=datetime.fromisoformat(first.created),
@@ -212,7 +215,7 @@ def _plain(figure: dict[str, float]) -> dict[str, float]:
     return {"rho": figure["value"], "lo": figure["lo"], "hi": figure["hi"], "queries": int(figure["queries"])}
 
 
-def _agreement_table(agreement: dict[str, Any], second: Check) -> Table:
+def _agreement_table(agreement: dict[str, Any], second: Check, cause: Explained | None) -> Table:
     names = {
         "untrained": "untrained encoder, before the change",
         "champion_before": "champion, before the change",
@@ -232,5 +235,6 @@ def _agreement_table(agreement: dict[str, Any], second: Check) -> Table:
                 str(found["queries"]),
             )
     bounds = f"after the change {second.bounds}; " if second.bounds else ""
-    table.caption = f"{bounds}{second.judgement.reason}".replace("[", "\\[")
+    why = f"\ncause: {cause.cause}; {cause.reason}" if cause else ""
+    table.caption = f"{bounds}{second.judgement.reason}{why}".replace("[", "\\[")
     return table
