@@ -23,7 +23,7 @@ def warm_socket(folder: str | Path) -> Path:
     Args:
         folder: of the stack.
     """
-    return Path(folder, "warm.sock")
+    return Path(folder).resolve() / "warm.sock"
 
 
 def _tell(line: str) -> None:
