@@ -1,6 +1,5 @@
 """A world in which the whole demo takes a minute: a random decoder, 1000 made-up stories, a text encoder of 2 kB."""
 
-import json
 from pathlib import Path
 
 from small import write_corpus, write_encoder
@@ -28,7 +27,7 @@ max_tokens = 32
 probe = {{ queries = 40, candidates = 40 }}
 """
 # A learning rate at which nothing of the random weights is left: a fall that any draw of spot samples shows.
-FINE_TUNING = {"steps": 60, "batch": 8, "learning_rate": 0.1, "max_tokens": 64}
+FINE_TUNING = {"steps": 120, "batch": 8, "learning_rate": 0.2, "max_tokens": 64}
 
 
 def tiny_world(folder: Path, decoder: Path) -> World:
@@ -38,11 +37,10 @@ def tiny_world(folder: Path, decoder: Path) -> World:
         folder: of corpus and text encoder.
         decoder: a checkpoint directory of the tiny decoder.
     """
-    pool = write_corpus(folder / "pool.jsonl", scrambled=True, rows=1000, words=(10, 10))
+    stories = {"scrambled": True, "rows": 1000, "words": (10, 10)}
+    pool = write_corpus(folder / "pool.jsonl", **stories)
     encoder = write_encoder(folder)
-    tales = ({"context": "A tale: ", "target": f"rope storm {number}", "source": "tales"} for number in range(90))
-    grown = folder / "grown.jsonl"
-    grown.write_text(pool.read_text() + "".join(f"{json.dumps(record)}\n" for record in tales))
+    grown = write_corpus(folder / "grown.jsonl", **stories | {"rows": 1100})
     return World(
         decoder=str(decoder),
         before=str(pool),

@@ -90,7 +90,7 @@ class Stack:
         for bucket in ("influcoder", "mlflow"):
             ObjectStore(self._store_settings(bucket)).ensure_bucket()
         if not self._is_warm():
-            say(f"what flows import can't be imported, so each starts the slow way; see {self.log_file}")
+            say(f"nothing is there to fork flow runs from, so they start the slow way; see {self.log_file}")
         return self.urls()
 
     def stop(self, seconds: float = 30.0) -> bool:
