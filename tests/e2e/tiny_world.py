@@ -23,11 +23,13 @@ reliability = {{ queries = 6, candidates = 8 }}
 base = "{encoder}"
 recipe = "kernel"
 max_tokens = 32
+[buying]
+first = 1.0
 [cause]
 probe = {{ queries = 40, candidates = 40 }}
 """
-# A learning rate at which nothing of the random weights is left: a fall that any draw of spot samples shows.
-FINE_TUNING = {"steps": 120, "batch": 8, "learning_rate": 0.2, "max_tokens": 64}
+# At this learning rate another decoder comes out: agreement falls so far that any draw of spot samples shows it.
+FINE_TUNING = {"steps": 60, "batch": 8, "learning_rate": 0.1, "max_tokens": 64}
 
 
 def tiny_world(folder: Path, decoder: Path) -> World:

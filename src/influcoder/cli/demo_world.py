@@ -88,7 +88,7 @@ spot = { queries = 30, candidates = 50 }
 reliability = { queries = 5, candidates = 8 }
 
 [encoder]
-# So few labels say more to a closed form than to gradient descent, and more yet where it sees hidden states.
+# With so few labels a closed form is about as good as gradient descent, and better where it sees hidden states.
 recipe = "kernel"
 depths = [0.2]
 max_tokens = 64
