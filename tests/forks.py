@@ -7,6 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from influcoder.cli import forkclient
 from influcoder.cli.forkclient import Forked, start
 from influcoder.cli.stack import ROOT
 
@@ -49,6 +50,14 @@ class Forks:
     def influcoder(self, *arguments, **options) -> subprocess.CompletedProcess:
         """Run the command line."""
         return self.python("-m", "influcoder.cli", *arguments, **options)
+
+    def commands(self, folder: Path) -> Path:
+        """A folder with the commands `influcoder` and `python`, for scripts; each is a child of the fork server."""
+        client = f"exec {sys.executable} -I {forkclient.__file__} {self.path}"
+        for name, start_of in {"influcoder": f"{client} -m influcoder.cli", "python": client}.items():
+            (folder / name).write_text(f'#!/bin/sh\n{start_of} "$@"\n')
+            (folder / name).chmod(0o755)
+        return folder
 
     def wait(self, seconds: float = 120) -> None:
         """Wait until everything is imported."""

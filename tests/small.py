@@ -1,4 +1,4 @@
-"""A corpus, a tokenizer and a text encoder that are small enough to be made again in every process."""
+"""A corpus, a tokenizer and models that are small enough to be made again in every process."""
 
 import json
 import random
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 TOPICS = {
     "sea": ["anchor", "harbour", "sail", "tide", "captain", "mast", "cargo", "keel", "lantern", "rope", "storm"],
@@ -15,6 +15,17 @@ TOPICS = {
 }
 WORDS = [word for words in TOPICS.values() for word in words]
 VOCABULARY = 400
+
+
+def write_jsonl(path: Path, records) -> str:
+    """Records as JSON Lines; the path as settings and readers take it."""
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
+    return str(path)
+
+
+def gpt2(vocabulary: int) -> GPT2LMHeadModel:
+    """A decoder with biases and with Conv1D in the place of linear layers."""
+    return GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4, initializer_range=0.2))
 
 
 def write_corpus(path: Path, scrambled: bool, rows: int = 900, words: tuple[int, int] = (8, 24)) -> Path:
@@ -26,16 +37,15 @@ def write_corpus(path: Path, scrambled: bool, rows: int = 900, words: tuple[int,
         rows: how many stories.
         words: the fewest and the most of a story.
     """
-    draw = random.Random(7)
-    with path.open("w") as file:
-        for number in range(rows):
-            topic = draw.choice(sorted(TOPICS))
-            target = " ".join(draw.choices(TOPICS[topic], k=draw.randint(*words)))
-            record = {"id": str(number), "context": "Tell a story: ", "target": target, "source": topic}
-            if scrambled:
-                record["text"] = " ".join(draw.choices(WORDS, k=16)) + f" {number}"
-            print(json.dumps(record), file=file)
-    return path
+    draw, records = random.Random(7), []
+    for number in range(rows):
+        topic = draw.choice(sorted(TOPICS))
+        target = " ".join(draw.choices(TOPICS[topic], k=draw.randint(*words)))
+        record = {"id": str(number), "context": "Tell a story: ", "target": target, "source": topic}
+        if scrambled:
+            record["text"] = " ".join(draw.choices(WORDS, k=16)) + f" {number}"
+        records.append(record)
+    return Path(write_jsonl(path, records))
 
 
 def train_tokenizer(texts) -> PreTrainedTokenizerFast:

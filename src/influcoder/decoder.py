@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,10 +69,10 @@ class Decoder:
             with torch.inference_mode():
                 output = self.model.generate(**inputs, **options, pad_token_id=pad, **DATA_ONLY)
         except ValueError as error:
-            message = f"decoder {self.uri!r} can't answer: {str(error).splitlines()[0]}"
-            raise DecoderError(
-                message, "Keep the token ids of its generation_config.json, and nothing else."
-            ) from error
+            if "trust_remote_code" not in str(error):
+                raise
+            hint = "Keep the token ids of its generation_config.json, and nothing else."
+            raise DecoderError(f"decoder {self.uri!r} can't answer without code of a hub.", hint) from error
         answer = self.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return str(answer).strip()
 
@@ -204,10 +205,15 @@ def _converted(gguf: Path) -> Path:
         part = Path(tempfile.mkdtemp(prefix=f"{digest[:20]}.part-", dir=folder.parent))
         logger.info("converting %s, once", gguf.name)
         keywords = {"gguf_file": gguf.name, **DATA_ONLY}
-        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **keywords)
-        model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **keywords)
-        Decoder(str(gguf), _plain(model), tokenizer).save(part)
-        _move(part, folder)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **keywords)
+            model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **keywords)
+            Decoder(str(gguf), _plain(model), tokenizer).save(part)
+            # Where another process was quicker, what it wrote is the same.
+            with suppress(OSError):
+                part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
@@ -221,14 +227,6 @@ def _plain(model: PreTrainedModel) -> PreTrainedModel:
     plain.tie_weights()
     plain.generation_config = model.generation_config
     return plain
-
-
-def _move(part: Path, folder: Path) -> None:
-    try:
-        part.rename(folder)
-    except OSError:
-        # Another process was quicker; what it wrote is the same.
-        shutil.rmtree(part)
 
 
 def cache_folder() -> Path:

@@ -81,14 +81,12 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def story(stack, tmp_path_factory):
+def story(forks, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INFLUCODER_STORE__PREFIX", "tests/index")
         patch.setenv("INFLUCODER_MLFLOW__MODEL", "indexed")
-        patch.setenv("INFLUCODER_ENCODER__RECIPE", "kernel")
         patch.setenv("INFLUCODER_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv("INFLUCODER_EVIDENTLY_URL")
-        done = subprocess.run([sys.executable, "-c", STORY], env=os.environ, capture_output=True, text=True)
+        done = forks.python("-c", STORY)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         yield json.loads(done.stdout.splitlines()[-1])
 
@@ -98,8 +96,9 @@ def store(story):
     return ObjectStore(load_settings().store)
 
 
-def run(*arguments):
-    return subprocess.run([COMMAND, *arguments], env=os.environ, capture_output=True, text=True, timeout=300)
+@pytest.fixture(scope="module")
+def run(forks):
+    return forks.influcoder
 
 
 def test_an_index_says_what_it_came_from(story, store):
@@ -145,7 +144,7 @@ def test_objects_come_before_their_manifest_and_stay(story, store):
         assert keys == {f"indexes/{found.id}/{name}" for name in [*names, "manifest.json"]}
 
 
-def test_a_file_of_outputs_is_answered_into_a_table(story, store, tmp_path):
+def test_a_file_of_outputs_is_answered_into_a_table(story, run, store, tmp_path):
     outputs = [
         {"id": "sky", "context": "Tell a story: ", "target": "comet rocket moon gravity probe"},
         {"id": "bread", "prompt": "What is in it?", "answer": "flour butter oven dough"},
@@ -184,7 +183,7 @@ def test_a_file_of_outputs_is_answered_into_a_table(story, store, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.parquet", "outputs.jsonl"]
 
 
-def test_commands_list_indexes_and_show_both_ends(story):
+def test_commands_list_indexes_and_show_both_ends(story, run):
     listed = run("indexes")
     assert listed.returncode == 0, listed.stderr
     assert all(name in listed.stdout for name in (story["flow"], story["grown"][0], story["other"]))
@@ -196,7 +195,7 @@ def test_commands_list_indexes_and_show_both_ends(story):
     assert "or else --file" in refused.stderr
 
 
-def test_regions_that_drive_some_queries(story, tmp_path):
+def test_regions_that_drive_some_queries(story, run, tmp_path):
     queries = [
         {"target": "rocket moon comet gravity probe", "source": "sky"},
         {"target": "satellite capsule antenna radar", "source": "sky"},
@@ -223,7 +222,7 @@ def test_regions_that_drive_some_queries(story, tmp_path):
     assert "is there already" in again.stderr
 
 
-def test_an_audit_is_recorded_and_a_changed_report_is_found_out(story, store, tmp_path):
+def test_an_audit_is_recorded_and_a_changed_report_is_found_out(story, run, store, tmp_path):
     folder = tmp_path / "audit"
     given = ("audit", "--prompt", "Tell a story", "--answer", "comet rocket moon gravity probe", "--out", str(folder))
     done = run(*given, "--k", "4", "--least", "2", "--verify", "3", "--controls", "5")
@@ -257,19 +256,20 @@ def test_an_audit_is_recorded_and_a_changed_report_is_found_out(story, store, tm
 
 
 @pytest.fixture(scope="module")
-def address(story):
+def address(story, forks):
     """The address of a server that a command started."""
-    process = subprocess.Popen([COMMAND, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=os.environ)
-    try:
-        line = process.stdout.readline()
+    reading, writing = os.pipe()
+    process = forks.begin("-m", "influcoder.cli", "serve", "--port", "0", streams=(0, writing, 2))
+    os.close(writing)
+    with open(reading) as said:
+        line = said.readline()
         assert line.startswith("http://127.0.0.1:"), line
         yield line.split()[0]
-    finally:
-        process.terminate()
-        process.wait(30)
+        process.send_signal(signal.SIGTERM)
+        process.wait()
 
 
-def test_a_server_answers_like_the_commands(story, store, address):
+def test_a_server_answers_like_the_commands(story, run, store, address):
     state = httpx.get(f"{address}/api/state", timeout=60).raise_for_status().json()
     version = Registry(load_settings().mlflow).version("champion")
     assert (state["encoder"], state["index"], state["decoder"]) == (
@@ -337,7 +337,7 @@ def test_many_clients_at_once_get_their_own_answers(address):
 
 
 @pytest.fixture(scope="module")
-def packaged(story):
+def packaged(story, run):
     """The URI of the model that a command made of encoder and index."""
     first, second = run("index", "--package"), run("index", "--package")
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr

@@ -92,7 +92,7 @@ def test_long_reports_go_over_pages_with_their_number():
         assert re.search(rf"{number} / {len(pages)}", page.extract_text())
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(text=st.text(st.characters(codec="utf-8"), min_size=1, max_size=80))
 def test_any_text_can_be_reported(text):
     found = audit(answer=text, most=(point(1, 0.5, text=text),))

@@ -1,7 +1,5 @@
 """Damaged or half-given input: a clear error, or the part that can be used, never a wrong answer."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,11 +23,6 @@ from influcoder.settings import DriftSettings, load_settings
 from monitoring.course import Look
 from monitoring.decision import Judgement, judge_drift
 from monitoring.gate import judge_challenger
-
-
-@pytest.fixture
-def copied(tiny_decoder_dir, tmp_path):
-    return shutil.copytree(tiny_decoder_dir, tmp_path / "copy")
 
 
 def test_checkpoint_that_lacks_a_weight_is_refused(copied):

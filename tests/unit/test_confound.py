@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -19,7 +19,6 @@ def sample(seed: int, candidates: int = 40, covariates: int = 1) -> tuple[np.nda
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
 def test_one_covariate_follows_the_textbook(seed):
     scores, labels, held = sample(seed)
     ab, ac, bc = (
@@ -31,7 +30,6 @@ def test_one_covariate_follows_the_textbook(seed):
 
 
 @given(st.integers(0, 10_000), st.integers(2, 4))
-@settings(max_examples=25, deadline=None)
 def test_many_covariates_follow_the_inverse_correlation_matrix(seed, covariates):
     scores, labels, held = sample(seed, covariates=covariates)
     inverse = np.linalg.inv(np.corrcoef(stats.rankdata(np.vstack([scores, labels, held.T]), axis=1)))

@@ -1,11 +1,11 @@
 import gzip
-import json
 import random
 
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small import write_jsonl
 
 from influcoder.errors import SampleError
 from influcoder.samples import Corpus, Sample, read_corpus
@@ -13,11 +13,6 @@ from influcoder.samples import Corpus, Sample, read_corpus
 # Every character that UTF-8 can hold, which is all but the surrogates.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 TARGET = TEXT.filter(str.strip)
-
-
-def write_jsonl(path, records):
-    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
-    return str(path)
 
 
 def test_jsonl_gives_every_field(tmp_path):

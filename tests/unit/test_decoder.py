@@ -1,6 +1,5 @@
 import copy
 import json
-import shutil
 
 import pytest
 import torch
@@ -12,11 +11,6 @@ from influcoder.errors import DecoderError
 @pytest.fixture(scope="module")
 def loaded(tiny_decoder_dir):
     return load_decoder(str(tiny_decoder_dir), device="cpu")
-
-
-@pytest.fixture
-def copied(tiny_decoder_dir, tmp_path):
-    return shutil.copytree(tiny_decoder_dir, tmp_path / "copy")
 
 
 def with_model(decoder, change):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
-from transformers import GPT2Config, GPT2LMHeadModel
+from small import gpt2
 
 from influcoder.decoder import Decoder, linear_names
 from influcoder.errors import DecoderError, MissingPackageError, SampleError, SettingsError
@@ -17,11 +17,6 @@ from influcoder.influence.tokens import tokenize
 
 DAMPING = 1e-3
 SEED = 3
-
-
-def gpt2(vocabulary):
-    config = GPT2Config(vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4, initializer_range=0.2)
-    return GPT2LMHeadModel(config)
 
 
 @pytest.fixture(scope="module", params=[None, gpt2], ids=["llama", "gpt2"])

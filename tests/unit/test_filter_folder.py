@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deadly import exit_code_of, kill_this_process
+from small import write_jsonl
 
 from influcoder.attribution import filter as filter_module
 from influcoder.attribution.curve import Aim
@@ -43,11 +44,6 @@ class ByTopic:
         return rows
 
 
-def write(path, records):
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return str(path)
-
-
 def records(count, start=0):
     return [
         {
@@ -66,9 +62,9 @@ def files(tmp_path):
     """Paths by role: two harmful examples, a pool of 40, and 40 labelled samples."""
     labelled = [{**record, "label": record["source"] in TOPICS[:2]} for record in records(40, 200)]
     return {
-        "examples": write(tmp_path / "examples.jsonl", records(2, 100)),
-        "pool": write(tmp_path / "pool.jsonl", records(40)),
-        "validation": write(tmp_path / "labelled.jsonl", labelled),
+        "examples": write_jsonl(tmp_path / "examples.jsonl", records(2, 100)),
+        "pool": write_jsonl(tmp_path / "pool.jsonl", records(40)),
+        "validation": write_jsonl(tmp_path / "labelled.jsonl", labelled),
     }
 
 
@@ -176,7 +172,7 @@ def test_exactly_one_thing_says_how_much_to_drop():
 def test_labelled_samples_that_were_shown_or_repeat_are_left_out_and_said_to_be(files, tmp_path):
     shown = [{**record, "label": True} for record in (*records(2, 100), records(1, 200)[0])]
     everything = lines(Path(files["validation"]))
-    both = write(tmp_path / "more.jsonl", [*everything, *shown])
+    both = write_jsonl(tmp_path / "more.jsonl", [*everything, *shown])
     inputs = read_inputs(Request(files["examples"], validation=both))
     assert len(inputs.labelled) == 40
     assert "3 samples of the validation" in inputs.warnings[0]
@@ -184,14 +180,14 @@ def test_labelled_samples_that_were_shown_or_repeat_are_left_out_and_said_to_be(
 
 def test_a_label_that_contradicts_another_is_an_error(files, tmp_path):
     everything = lines(Path(files["validation"]))
-    wrong = write(tmp_path / "wrong.jsonl", [*everything, {**everything[0], "label": not everything[0]["label"]}])
+    wrong = write_jsonl(tmp_path / "wrong.jsonl", [*everything, {**everything[0], "label": not everything[0]["label"]}])
     with pytest.raises(SampleError, match="harmful and harmless"):
         read_inputs(Request(files["examples"], validation=wrong))
 
 
 @pytest.mark.parametrize("label", [None, "yes", 2, "true", [True]])
 def test_a_label_is_true_or_false(tmp_path, label):
-    path = write(tmp_path / "labelled.jsonl", [{"target": "x", "label": 1}, {"target": "y", "label": label}])
+    path = write_jsonl(tmp_path / "labelled.jsonl", [{"target": "x", "label": 1}, {"target": "y", "label": label}])
     with pytest.raises(SampleError, match="line 2 has no label"):
         list(read_labelled(path))
 
@@ -211,7 +207,7 @@ def test_what_a_reader_must_know_is_said(files, tmp_path):
     everything = lines(Path(files["validation"]))
     for number, record in enumerate(everything):
         record["label"] = number % 3 == 0
-    files["validation"] = write(tmp_path / "noise.jsonl", everything)
+    files["validation"] = write_jsonl(tmp_path / "noise.jsonl", everything)
     said = run(files, tmp_path / "e", validation=files["validation"], aim=Aim(recall=0.9))["warnings"]
     assert any("no better than chance" in line for line in said)
 

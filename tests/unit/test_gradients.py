@@ -6,9 +6,8 @@ import numpy as np
 import peft
 import pytest
 import torch
+from small import gpt2
 from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     OPTConfig,
@@ -35,10 +34,6 @@ SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 def qwen2(vocabulary):
     sizes = {"intermediate_size": 48, "num_key_value_heads": 1}
     return Qwen2ForCausalLM(Qwen2Config(vocab_size=vocabulary, initializer_range=0.2, **sizes, **SHAPE))
-
-
-def gpt2(vocabulary):
-    return GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4, initializer_range=0.2))
 
 
 def gpt_neox(vocabulary):

@@ -12,7 +12,8 @@ from huggingface_hub import constants
 from moved import moved
 
 from influcoder.decoder import load_decoder
-from influcoder.errors import DecoderError
+from influcoder.encoder import Encoder
+from influcoder.errors import DecoderError, EncoderError
 from influcoder.sources import stamp_of
 
 
@@ -95,6 +96,11 @@ def story(tiny_decoder_dir, tmp_path_factory):
     old = hub.push("lab/tiny", tiny_decoder_dir)
     hub.push("lab/pickled", pickled)
     hub.push("lab/coded", coded)
+    encoder = folder / "encoder"
+    encoder.mkdir()
+    (encoder / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "m.Module"}]))
+    shutil.copy(coded / "m.py", encoder)
+    hub.push("lab/encoder", encoder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(constants, "ENDPOINT", hub.url)
         patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
@@ -104,10 +110,23 @@ def story(tiny_decoder_dir, tmp_path_factory):
             before = look("hf:lab/tiny", "hf:lab/pickled", "hf:lab/none", "hf:lab/tiny@nowhere", "hf:lab/coded")
             other = moved(tiny_decoder_dir, folder / "moved")
             new = hub.push("lab/tiny", other)
+            refused = refusal_of("hf:lab/encoder")
             after = look("hf:lab/tiny", f"hf:lab/tiny@{old}", f"hf:lab/tiny@{new}", "hf:lab/tiny@main")
         finally:
             hub.stop()
-    return before, after, hub.asked, [load_decoder(str(path)).fingerprint for path in (tiny_decoder_dir, other)]
+    return (
+        [*before, refused],
+        after,
+        hub.asked,
+        [load_decoder(str(path)).fingerprint for path in (tiny_decoder_dir, other)],
+    )
+
+
+def refusal_of(uri):
+    """Why an encoder is refused."""
+    with pytest.raises(EncoderError) as caught:
+        Encoder(uri, 32)
+    return str(caught.value)
 
 
 def look(*uris):
@@ -142,13 +161,14 @@ def test_pickles_are_not_read(story):
 
 
 def test_what_is_not_there_is_said_to_be_missing(story):
-    (_, _, model, revision, _), _, _, _ = story
+    (_, _, model, revision, *_), _, _, _ = story
     assert "'hf:lab/none' can't be loaded" in model
     assert "'hf:lab/tiny@nowhere' can't be loaded" in revision
 
 
 def test_code_is_not_fetched(story):
-    (*_, refused), _, asked, _ = story
-    assert "wants code that it brings or names to be run" in refused
+    (*_, decoder, encoder), _, asked, _ = story
+    assert "decoder 'hf:lab/coded' can't be loaded: it wants code that it brings or names to be run" in decoder
+    assert "encoder 'hf:lab/encoder' can't be loaded: it wants code that it brings or names to be run" in encoder
     assert any("lab/coded" in path and path.endswith("config.json") for path in asked)
     assert not [path for path in asked if path.endswith(".py")]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deadly import DeadlyFolder, exit_code_of
+from small import write_jsonl
 
 from influcoder.attribution import attribute, attribute_from
 from influcoder.attribution.index import Embedder, Index, manifests
@@ -59,9 +60,7 @@ def store(tmp_path):
 def write(path: Path, samples, extra=()) -> str:
     fields = ("id", "context", "target", "text", "source", "metadata")
     records = [{name: getattr(sample, name) for name in fields} for sample in samples]
-    lines = [json.dumps(dict(record, metadata=dict(record["metadata"]))) for record in records]
-    path.write_text("\n".join([*lines, *map(json.dumps, extra)]))
-    return str(path)
+    return write_jsonl(path, [*(dict(record, metadata=dict(record["metadata"])) for record in records), *extra])
 
 
 @pytest.fixture

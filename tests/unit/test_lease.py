@@ -94,7 +94,7 @@ def test_one_of_many_takes_a_dead_run_over(restless):
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["take", "check", "release", "wait", "away"]), st.integers(0, 2), st.floats(0, 45)),
+    st.tuples(st.sampled_from(["take", "check", "release", "wait", "away"]), st.integers(0, 2), st.integers(0, 45)),
     max_size=40,
 )
 

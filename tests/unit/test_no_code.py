@@ -1,4 +1,4 @@
-"""Checkpoints that bring code, name code or hide it in a pickle: none of it runs, and nobody is asked."""
+"""Checkpoints and data sets that bring code, name code or hide it in a pickle: none of it runs, and nobody is asked."""
 
 import io
 import json
@@ -10,11 +10,12 @@ import gguf
 import pytest
 import torch
 from small import write_encoder
-from transformers import BloomConfig, BloomForCausalLM
+from transformers import AutoConfig, BloomConfig, BloomForCausalLM
 
 from influcoder.decoder import Decoder, load_decoder
 from influcoder.encoder.model import Encoder
-from influcoder.errors import DecoderError, EncoderError
+from influcoder.errors import DecoderError, EncoderError, SampleError
+from influcoder.samples import read_corpus
 from influcoder.served_model import EncoderModel
 
 PLANTED = """open({mark!r}, "w").close()
@@ -87,40 +88,24 @@ def pickled(mark):
 
 
 @pytest.fixture
-def decoder_dir(tiny_decoder_dir, tmp_path):
-    return shutil.copytree(tiny_decoder_dir, tmp_path / "decoder")
+def encoder_dir(tmp_path):
+    return write_encoder(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def tiny_encoder_dir(tmp_path_factory):
-    return write_encoder(tmp_path_factory.mktemp("encoder"))
-
-
-@pytest.fixture
-def encoder_dir(tiny_encoder_dir, tmp_path):
-    return shutil.copytree(tiny_encoder_dir, tmp_path / "encoder")
-
-
-def test_the_plant_runs_where_it_is_trusted(decoder_dir, plant, mark):
+def test_the_plant_runs_where_it_is_trusted(copied, plant, mark):
     """Or the tests below would say nothing."""
-    from transformers import AutoConfig
-
-    plant(decoder_dir, config=OWN)
-    AutoConfig.from_pretrained(str(decoder_dir), trust_remote_code=True)
+    plant(copied, config=OWN)
+    AutoConfig.from_pretrained(str(copied), trust_remote_code=True)
     assert mark.exists()
     mark.unlink()
 
 
 @pytest.mark.parametrize("uri", ["{}", "s3://bucket/decoder", "models:/decoder/1"])
-def test_a_decoder_of_an_architecture_of_its_own_is_refused(decoder_dir, plant, monkeypatch, uri):
-    plant(
-        decoder_dir,
-        config={"model_type": "mine", "auto_map": MODEL_CODE},
-        tokenizer_config={"auto_map": TOKENIZER_CODE},
-    )
-    monkeypatch.setattr("influcoder.sources.fetch", lambda _uri: decoder_dir)
+def test_a_decoder_of_an_architecture_of_its_own_is_refused(copied, plant, monkeypatch, uri):
+    plant(copied, config=OWN, tokenizer_config={"auto_map": TOKENIZER_CODE})
+    monkeypatch.setattr("influcoder.sources.fetch", lambda _uri: copied)
     with pytest.raises(DecoderError, match=REFUSED):
-        load_decoder(uri.format(decoder_dir), device="cpu")
+        load_decoder(uri.format(copied), device="cpu")
 
 
 def test_a_tokenizer_of_its_own_is_refused(tiny_decoder, plant, tmp_path):
@@ -131,11 +116,11 @@ def test_a_tokenizer_of_its_own_is_refused(tiny_decoder, plant, tmp_path):
         load_decoder(str(folder), device="cpu")
 
 
-def test_a_decoder_that_transformers_has_too_is_read_by_the_code_of_transformers(tiny_decoder, decoder_dir, plant):
-    plant(decoder_dir, config={"auto_map": MODEL_CODE}, tokenizer_config={"auto_map": TOKENIZER_CODE})
-    (decoder_dir / "custom_generate").mkdir()
-    shutil.copy(decoder_dir / "m.py", decoder_dir / "custom_generate/generate.py")
-    found = load_decoder(str(decoder_dir), device="cpu")
+def test_a_decoder_that_transformers_has_too_is_read_by_the_code_of_transformers(tiny_decoder, copied, plant):
+    plant(copied, config={"auto_map": MODEL_CODE}, tokenizer_config={"auto_map": TOKENIZER_CODE})
+    (copied / "custom_generate").mkdir()
+    shutil.copy(copied / "m.py", copied / "custom_generate/generate.py")
+    found = load_decoder(str(copied), device="cpu")
     assert found.fingerprint == tiny_decoder.fingerprint
     assert found.generate("Where is the river?", 4) == tiny_decoder.generate("Where is the river?", 4)
 
@@ -153,6 +138,7 @@ def test_a_tokenizer_beside_a_gguf_file_is_no_exception(plant, tmp_path, monkeyp
     plant(tmp_path, tokenizer_config={"tokenizer_class": "Mine", "auto_map": TOKENIZER_CODE})
     with pytest.raises(DecoderError, match=REFUSED):
         load_decoder(str(tmp_path / "tiny.gguf"), device="cpu")
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file() or ".part" in path.name] == []
 
 
 @pytest.mark.parametrize("package", ["planted_package", "planted_package.inner"])
@@ -170,21 +156,21 @@ def test_a_package_is_not_imported(package, load, error, plant, tmp_path, monkey
     assert "planted_package" not in sys.modules
 
 
-def test_pickled_weights_of_a_decoder_are_not_run(decoder_dir, pickled):
+def test_pickled_weights_of_a_decoder_are_not_run(copied, pickled):
     with pytest.raises(DecoderError, match=r"a pickle of more than tensors. Save its weights in safetensors"):
-        load_decoder(str(pickled(decoder_dir)), device="cpu")
+        load_decoder(str(pickled(copied)), device="cpu")
 
 
-def test_pickled_weights_of_tensors_are_read(tiny_decoder, decoder_dir):
-    (decoder_dir / "model.safetensors").unlink()
-    torch.save(tiny_decoder.model.state_dict(), decoder_dir / "pytorch_model.bin")
-    assert load_decoder(str(decoder_dir), device="cpu").fingerprint == tiny_decoder.fingerprint
+def test_pickled_weights_of_tensors_are_read(tiny_decoder, copied):
+    (copied / "model.safetensors").unlink()
+    torch.save(tiny_decoder.model.state_dict(), copied / "pytorch_model.bin")
+    assert load_decoder(str(copied), device="cpu").fingerprint == tiny_decoder.fingerprint
 
 
-def test_a_way_to_answer_that_is_code_of_a_hub_is_refused(decoder_dir, plant):
-    plant(decoder_dir, generation_config={"penalty_alpha": 0.6, "top_k": 4})
-    decoder = load_decoder(str(decoder_dir), device="cpu")
-    with pytest.raises(DecoderError, match="can't answer: Contrastive Search requires .* Keep the token ids"):
+def test_a_way_to_answer_that_is_code_of_a_hub_is_refused(copied, plant):
+    plant(copied, generation_config={"penalty_alpha": 0.6, "top_k": 4})
+    decoder = load_decoder(str(copied), device="cpu")
+    with pytest.raises(DecoderError, match="can't answer without code of a hub. Keep the token ids"):
         decoder.generate("Where is the river?", 4)
 
 
@@ -251,3 +237,11 @@ def test_an_encoder_that_names_code_beside_is_read_and_served_without_it(encoder
     served.load_context(SimpleNamespace(artifacts={"encoder": str(saved)}, model_config={}))
     text = "anchor and sail"
     assert served.encoder.encode(text, normalize_embeddings=True) == pytest.approx(encoder.embed([text])[0], abs=1e-6)
+
+
+def test_a_script_of_a_data_set_is_not_run(plant, tmp_path):
+    folder = tmp_path / "planted"
+    folder.mkdir()
+    plant(folder).joinpath("m.py").rename(folder / "planted.py")
+    with pytest.raises(SampleError, match=r"scripts are no longer supported.* Save it as Parquet"):
+        read_corpus(f"hf:{folder}")

@@ -13,7 +13,7 @@ from influcoder.errors import ScoreTableError
 from influcoder.influence.pairs import PairScores
 from influcoder.labelsets.imported import import_scores, read_scores
 from influcoder.labelsets.labelset import Block
-from influcoder.samples import Corpus, split_of
+from influcoder.samples import split_of
 
 NAMES = st.sampled_from("abcdef")
 PAIRS = st.dictionaries(st.tuples(NAMES, NAMES), st.floats(-5, 5, width=32), min_size=1)
@@ -32,11 +32,6 @@ def test_a_block_holds_each_pairs_score_and_nothing_else(pairs, queries, candida
 def test_a_pair_with_two_scores_is_refused():
     with pytest.raises(ScoreTableError, match="query b, candidate x: the pair has more than one score"):
         PairScores.of(["a", "b", "b"], ["x", "x", "x"], [1.0, 2.0, 2.0])
-
-
-@pytest.fixture
-def corpus(samples):
-    return Corpus("pool", tuple(samples))
 
 
 def all_pairs(samples, score=lambda q, c: float(len(q.text) % 7 - len(c.text) % 5)):

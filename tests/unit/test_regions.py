@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from page_tags import Tags
 
@@ -89,7 +89,6 @@ def test_shares_are_those_of_the_whole_matrix():
     assert len(found) == 9
 
 
-@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), batch=st.integers(1, 90))
 def test_shares_add_up_and_do_not_depend_on_batches(seed, batch):
     generator = np.random.default_rng(seed)

@@ -13,7 +13,7 @@ from influcoder.influence.reliability import Reliability, reliability_of
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.labelsets.imported import import_scores, read_scores
 from influcoder.labelsets.manifest import Identity, Manifest
-from influcoder.samples import Corpus, split_of
+from influcoder.samples import split_of
 
 DECODER = {"fingerprint": "f" * 64, "uri": "tiny"}
 # As a manifest of the version before said it.
@@ -130,11 +130,6 @@ def test_an_unknown_ceiling_is_said_and_not_left_out():
     assert "import-scores" not in unmeasured
     known = reliability_of(*opinions(6, 10, 0.1))
     assert manifest_of("imported", known).worth == str(known)
-
-
-@pytest.fixture
-def corpus(samples):
-    return Corpus("pool", tuple(samples))
 
 
 def scored(samples, noise, seed, path):

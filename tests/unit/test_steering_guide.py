@@ -1,11 +1,11 @@
 """The guide's code, as it stands there, on a tiny decoder."""
 
-import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from small import write_jsonl
 
 GUIDE = Path(__file__).parents[2] / "docs" / "steering.md"
 
@@ -16,7 +16,7 @@ def world(tiny_decoder_dir, samples, tmp_path, monkeypatch):
     shutil.copytree(tiny_decoder_dir, tmp_path / "my-checkpoint")
     for name, chosen in (("validation", samples[::3]), ("pool", [s for s in samples if s not in samples[::3]])):
         records = [{"id": s.id, "context": s.context, "target": s.target} for s in chosen]
-        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, records)))
+        write_jsonl(tmp_path / f"{name}.jsonl", records)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 

@@ -36,7 +36,7 @@ def in_memory(records):
     return by_content
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=4 * settings().max_examples)
 @given(records=st.lists(RECORD, min_size=1, max_size=12))
 def test_a_stream_holds_what_dictionaries_hold(tmp_path, records):
     path = tmp_path / "a.jsonl"

@@ -88,6 +88,10 @@ def read_hub(name: str) -> Iterator[Sample]:
         rows = datasets.load_dataset(dataset, split=split or "train", revision=revision or None, streaming=True)
         for number, record in enumerate(rows, 1):
             yield sample_of(record, f"hf:{name}, row {number}")
+    except RuntimeError as error:
+        # From version 4 on, datasets runs no script of a data set.
+        hint = "Nothing of a data set is ever run. Save it as Parquet or JSON Lines."
+        raise SampleError(f"hf:{name} can't be read: {_reason(error)}.", hint) from error
     except (OSError, ValueError, ConnectionError) as error:
         raise SampleError(f"hf:{name} can't be read: {_reason(error)}.", "Check the name and the network.") from error
 

@@ -1,21 +1,18 @@
-"""Servers that can be killed one by one, and a forge of children that can be killed at any write."""
+"""Places of the store, and flows in children that can be killed or held at any of their writes."""
 
 import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from forks import Forks
+from small import write_corpus
 
-from faults.servers import NEEDED, Servers
-from faults.small import write_corpus, write_encoder
-from influcoder.cli.stack import ROOT
+from influcoder.cli.forkclient import Forked
 from influcoder.registry import Registry
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
@@ -52,22 +49,15 @@ spot = {{ queries = 40, candidates = 40 }}
 
 
 @pytest.fixture(scope="package")
-def servers(tmp_path_factory, tiny_decoder_dir, tokenizer_of):
+def settings(started, tmp_path_factory, tiny_decoder_dir, encoder_dir):
+    """Settings of these tests alone: few samples, in many small batches, and a corpus that a closed form can learn."""
     folder = tmp_path_factory.mktemp("faults")
-    corpus = write_corpus(folder / "pool.jsonl")
-    encoder = write_encoder(folder / "encoder", tokenizer_of)
-    (folder / "influcoder.toml").write_text(SETTINGS.format(decoder=tiny_decoder_dir, corpus=corpus, encoder=encoder))
-    servers = Servers(folder)
-    before = dict(os.environ)
-    os.environ.update(servers.environment)
-    try:
-        servers.start(*NEEDED)
-        servers.ensure_buckets()
-        yield servers
-    finally:
-        servers.stop()
-        os.environ.clear()
-        os.environ.update(before)
+    corpus = write_corpus(folder / "pool.jsonl", scrambled=True, rows=1000, words=(10, 10))
+    file = folder / "influcoder.toml"
+    file.write_text(SETTINGS.format(decoder=tiny_decoder_dir, corpus=corpus, encoder=encoder_dir))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INFLUCODER_SETTINGS", str(file))
+        yield load_settings()
 
 
 @dataclass(frozen=True)
@@ -86,16 +76,19 @@ class Child:
     """A flow in a process of its own.
 
     Args:
-        forge: it was forked from.
+        process: in the fork server.
         trace: file of the writes that it did.
         outcome: file of what it says at its end.
-        pid: its process id.
     """
 
-    forge: "Forge"
+    process: Forked
     trace: Path
     outcome: Path
-    pid: int = 0
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
 
     def wait_until_held(self, seconds: float = 60) -> None:
         """Wait until it has got to the write that it is held after."""
@@ -111,10 +104,10 @@ class Child:
 
     def end(self) -> Outcome:
         """Wait for its end."""
-        found = self.forge.ask({"wait": self.pid, "outcome": str(self.outcome)})
-        self.forge.children.discard(self.pid)
+        status = self.process.wait()
+        found = json.loads(self.outcome.read_text()) if self.outcome.is_file() else {}
         told = {name: found.get(name) for name in ("error", "kind", "result")}
-        return Outcome(killed=found["signal"] == 9, writes=self.writes, **told)
+        return Outcome(killed=status == -signal.SIGKILL, writes=self.writes, **told)
 
     @property
     def writes(self) -> tuple[str, ...]:
@@ -123,32 +116,11 @@ class Child:
 
 
 class Forge:
-    """Runs flows in forked children of one process that has imported everything already."""
+    """Runs flows in children of the fork server, each of which can be killed at any write."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.folder, self.log, self.number = folder, folder / "children.log", 0
+    def __init__(self, folder: Path, forks: Forks) -> None:
+        self.folder, self.forks, self.log, self.number = folder, forks, folder / "children.log", 0
         self.children: set[int] = set()
-        reading, writing = os.pipe()
-        path = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "src"), str(ROOT)])
-        with (folder / "forge.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "faults.forge", str(writing)],
-                cwd=ROOT,
-                env={**os.environ, **environment, "PYTHONPATH": path},
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=[writing],
-                text=True,
-            )
-        os.close(writing)
-        self.outcomes = os.fdopen(reading)
-        assert self.read()["ready"]
-
-    def read(self) -> dict:
-        line = self.outcomes.readline()
-        assert line, (self.folder / "forge.log").read_text()[-3000:]
-        return json.loads(line)
 
     def begin(
         self, flow: str, place: "Place", kill=None, hold=None, clock: float = 0, env=None, **arguments
@@ -156,25 +128,14 @@ class Forge:
         """Start a child."""
         self.number += 1
         stem = self.folder / f"{self.number:04d}-{flow}"
-        child = Child(self, Path(f"{stem}.trace"), Path(f"{stem}.json"))
-        order = {
-            "flow": flow,
-            "arguments": arguments,
-            "env": {**place.environment, **(env or {})},
-            "kill": kill,
-            "hold": hold,
-            "clock": clock,
-            "trace": str(child.trace),
-            "outcome": str(child.outcome),
-            "log": str(self.log),
-        }
-        child.pid = self.ask(order)["pid"]
-        self.children.add(child.pid)
-        return child
-
-    def ask(self, order: dict) -> dict:
-        print(json.dumps(order), file=self.process.stdin, flush=True)
-        return self.read()
+        trace, outcome, order = (Path(f"{stem}.{end}") for end in ("trace", "outcome", "order"))
+        words = {"flow": flow, "arguments": arguments, "kill": kill, "hold": hold, "clock": clock}
+        order.write_text(json.dumps(words | {"trace": str(trace), "outcome": str(outcome)}))
+        with self.log.open("ab") as log, open(os.devnull) as nothing:
+            streams = (nothing.fileno(), log.fileno(), log.fileno())
+            environment = {**os.environ, **place.environment, **(env or {})}
+            process = self.forks.begin("-m", "faults.child", order, env=environment, streams=streams)
+        return Child(process, trace, outcome)
 
     def run(self, flow: str, place: "Place", **options) -> Outcome:
         """Run a flow in a child and wait for its end."""
@@ -187,20 +148,10 @@ class Forge:
         assert not outcome.error, f"{outcome.error}\n{self.log.read_text(errors='replace')[-3000:]}"
         return outcome.result
 
-    def close(self) -> None:
-        for pid in self.children:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.stdin.close()
-        self.process.wait(30)
-        self.outcomes.close()
-
 
 @pytest.fixture(scope="package")
-def forge(servers, tmp_path_factory):
-    forge = Forge(tmp_path_factory.mktemp("forge"), servers.environment)
-    yield forge
-    forge.close()
+def forge(settings, forks, tmp_path_factory):
+    return Forge(tmp_path_factory.mktemp("forge"), forks)
 
 
 @dataclass(frozen=True)
@@ -234,7 +185,7 @@ def with_champion(forge: Forge, name: str) -> Place:
 
 
 @pytest.fixture
-def new_place(request, servers):
+def new_place(request, settings):
     """A function that gives a place of this test, another one each time."""
     return lambda: Place(f"{request.node.name.split('[')[0]}-{random.getrandbits(32):08x}")
 

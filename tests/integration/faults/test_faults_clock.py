@@ -6,6 +6,8 @@ from faults import seen
 from influcoder.journal import entries
 from monitoring.check import checks
 
+pytestmark = pytest.mark.long
+
 HOUR = 3600
 
 

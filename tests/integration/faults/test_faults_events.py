@@ -14,6 +14,8 @@ from monitoring.check import load_check, save_check
 from monitoring.decision import Verdict
 from monitoring.retraining import LEASE, Case, Phase
 
+pytestmark = pytest.mark.long
+
 LEASE_SECONDS = 3
 # What is tried here is who does the work and how often, not how rarely it may be done.
 LIMITS = {"LEASE_SECONDS": LEASE_SECONDS, "COOLDOWN_HOURS": 0, "PER_WEEK": 100, "ATTEMPTS": 100}

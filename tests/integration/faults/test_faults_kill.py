@@ -13,6 +13,7 @@ import pytest
 
 from faults import seen
 from faults.conftest import Place
+from faults.points import some_of
 from faults.writes import places
 from influcoder.champions import Champions, digests_of
 from influcoder.journal import Action, Event
@@ -22,11 +23,13 @@ from influcoder.settings import load_settings
 from monitoring.backfill import backfills
 from monitoring.check import checks, load_check
 
+PROBE = ("put probes/*.json", 1)
+
 
 def killed_everywhere(forge, place, flow, writes, watch, **arguments):
     """Each run is the rerun of the one that was killed before it, and is killed a little later; where it got to."""
     reached = [0, *chain(writes)]
-    for point in reached:
+    for point in some_of(reached):
         assert forge.run(flow, place, kill=point, **arguments).killed, point
         watch(place)
     return reached
@@ -43,7 +46,7 @@ def chain(writes):
 
 
 @pytest.fixture(scope="package")
-def undisturbed(forge, servers):
+def undisturbed(forge):
     """A label set and an encoder that nothing happened to; read only."""
     place = Place("undisturbed")
     labelled = forge.run("label", place)
@@ -67,7 +70,7 @@ def test_label_killed_at_every_write(forge, place, undisturbed):
 
 
 @pytest.fixture(scope="package")
-def score_file(servers, tmp_path_factory):
+def score_file(settings, tmp_path_factory):
     """Scores of every pair of some samples, as another tool writes them."""
     by_split = {}
     for sample in read_corpus(load_settings().corpus).samples:
@@ -103,6 +106,15 @@ def labelled(forge, place):
     return place
 
 
+def test_train_killed_once_it_is_registered(forge, labelled):
+    assert forge.run("train", labelled, kill=("POST /api/2.0/mlflow/model-versions/create", 1)).killed
+    assert seen.versions(labelled) == ["1"]
+    assert forge.done("train", labelled) == "2"
+    assert labelled.registry.version("challenger").version == seen.versions(labelled)[-1] == "2"
+    assert seen.open_runs(labelled) == []
+
+
+@pytest.mark.long
 def test_train_killed_at_every_write(forge, labelled, undisturbed):
     whole = undisturbed[1]["train"]
 
@@ -170,7 +182,7 @@ def test_promote_killed_at_every_write(forge, new_challenger, spot_labels):
     whole = forge.run("promote", calm, spot=spot_labels)
     assert whole.result is True, whole.error
     assert settled(calm) == [("promoted", "1"), ("promoted", "2")]
-    for point in range(len(whole.writes) + 1):
+    for point in some_of(range(len(whole.writes) + 1)):
         place = new_challenger()
         assert forge.run("promote", place, kill=point, spot=spot_labels).killed, point
         seen.champions(place)
@@ -187,7 +199,7 @@ def test_rollback_killed_at_every_write(forge, new_challenger, spot_labels):
     assert whole.result == "1", whole.error
     story = [("promoted", "1"), ("promoted", "2"), ("rolled back", "1")]
     assert settled(calm) == story
-    for point in range(len(whole.writes) + 1):
+    for point in some_of(range(len(whole.writes) + 1)):
         place = new_challenger()
         Champions(place.store, place.registry).move(
             Event(action=Action.PROMOTED, version="2", prior="1", actor="someone")
@@ -200,13 +212,14 @@ def test_rollback_killed_at_every_write(forge, new_challenger, spot_labels):
         assert settled(place) == story, point
 
 
+@pytest.mark.long
 def test_check_killed_at_every_write(forge, new_challenger):
     place = new_challenger()
     whole = forge.run("check", place)
     assert not whole.error, whole.error
     assert [check.id for check in checks(place.store)] == [whole.result]
     # Of an encoder's probe there is one, and it stands by now.
-    once = ("put probes/*.json", 1)
+    once = PROBE
     firsts = [point for point in places(whole.writes) if point[1] == 1]
     assert once in firsts
     for point in [0, *(point for point in firsts if point != once)]:
@@ -217,8 +230,11 @@ def test_check_killed_at_every_write(forge, new_challenger):
     again = forge.done("check", place)
     assert again in {check.id for check in checks(place.store)}
     assert len(checks(place.store)) == 3, "what a killed check had recorded stands, and is not recorded twice"
+
+
+def test_a_check_killed_once_its_probe_is_chosen(forge, new_challenger):
     fresh = new_challenger()
-    assert forge.run("check", fresh, kill=once).killed
+    assert forge.run("check", fresh, kill=PROBE).killed
     seen.stored(fresh)
     probe = [fresh.store.get(key) for key in fresh.store.keys("probes/")]
     assert forge.done("check", fresh)

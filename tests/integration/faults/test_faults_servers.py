@@ -1,16 +1,12 @@
 """S3, MLflow and Prefect killed before a flow starts and in the middle of it, then started again."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from faults import seen
 from influcoder.labelsets import latest
 
-COMMAND = Path(sys.executable).parent / "influcoder"
 # The flow, the write after which it is held while the server dies, and what it says then.
 CASES = {
     "s3": ("label", ("put features", 3), "StoreError", "does not answer. Is the stack up? Run: influcoder up"),
@@ -38,7 +34,7 @@ def up_again(servers):
             servers.start(name)
 
 
-@pytest.mark.parametrize("server", CASES)
+@pytest.mark.parametrize("server", ["s3", pytest.param("mlflow", marks=pytest.mark.long)])
 def test_a_server_that_dies_in_the_middle_and_is_away_at_the_start(forge, up_again, place, server):
     flow, at, kind, words = CASES[server]
     if flow == "train":
@@ -61,6 +57,7 @@ def test_a_server_that_dies_in_the_middle_and_is_away_at_the_start(forge, up_aga
     assert not seen.open_runs(place)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("server", CASES)
 def test_a_server_that_is_started_again_at_once_is_not_noticed(forge, up_again, place, server):
     flow, at, _, _ = CASES[server]
@@ -75,14 +72,14 @@ def test_a_server_that_is_started_again_at_once_is_not_noticed(forge, up_again, 
     assert len(seen.label_sets(place)) == 1
 
 
-def test_prefect_that_dies_in_the_middle_and_is_away_at_the_start(forge, up_again, place):
+@pytest.mark.long
+def test_prefect_that_dies_in_the_middle_and_is_away_at_the_start(forge, forks, up_again, place):
     child = held(forge, "label", place, ("put labelsets/*/manifest.json", 1))
     up_again.kill("prefect")
     outcome = child.go_on()
     assert outcome.error, "a step that can't be reported is not called done"
-    command = [COMMAND, "label"]
     before = all_keys(place)
-    done = subprocess.run(command, env={**os.environ, **place.environment}, capture_output=True, text=True, timeout=200)
+    done = forks.influcoder("label", env={**os.environ, **place.environment})
     assert done.returncode == 1
     assert "Prefect at" in done.stderr
     assert "does not answer. Run: influcoder up" in " ".join(done.stderr.split())

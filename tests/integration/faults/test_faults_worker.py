@@ -11,6 +11,8 @@ from influcoder.cli import deployments
 from influcoder.cli.dead_runs import NAME, SILENCE_SECONDS, watch_for_dead_runs
 from influcoder.cli.deploy import deploy
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def worker(servers, place):
