@@ -57,9 +57,7 @@ def follow(forks, tmp_path_factory):
             text = re.sub(rf"\b{name}\b", value, text)
         if language == "python":
             text = text.replace("influcoder-encoder", SMALL["INFLUCODER_MLFLOW__MODEL"])
-        command = {"sh": ["bash", "-euo", "pipefail", "-c", text], "python": [commands / "python", "-c", text]}[
-            language
-        ]
+        runs = {"sh": ["bash", "-euo", "pipefail"], "python": [commands / "python"]}
         environment = os.environ | {"PATH": f"{commands}:{os.environ['PATH']}", "COLUMNS": "160"}
         command = [*runs[language], "-c", text]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
