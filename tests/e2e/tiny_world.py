@@ -22,7 +22,6 @@ reliability = {{ queries = 6, candidates = 8 }}
 [encoder]
 base = "{encoder}"
 recipe = "kernel"
-depths = [0.5]
 max_tokens = 32
 [buying]
 first = 1.0
