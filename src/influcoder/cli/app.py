@@ -76,8 +76,9 @@ def demo(keep: Annotated[bool, typer.Option(help="leave the servers running", en
     Example: `influcoder demo --keep`
     """
     from influcoder.cli.demo import Demo
+    from influcoder.cli.demo_world import DOCUMENTATION
 
-    Demo(STACKS / "demo", console).run(keep)
+    Demo(STACKS / "demo", console, DOCUMENTATION).run(keep)
 
 
 @app.command()

@@ -94,7 +94,7 @@ def table(answer: "Answer") -> "Table":
     from influcoder.registered import agreement_words
 
     grid = Table(title=escape(f"What drove: {excerpt(answer.output.target, 100)}"), title_justify="left", expand=True)
-    for name in ("", "estimate", "exact", "percentile"):
+    for name in ("", "score", "exact", "percentile"):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("source", no_wrap=True)
     grid.add_column("sample", ratio=1)
@@ -105,7 +105,9 @@ def table(answer: "Answer") -> "Table":
             grid.add_row(*row, escape(item.sample.source), escape(excerpt(item.sample.text, 90)))
         grid.add_section()
     tags = answer.champion.tags
+    below = "; what drove it least is below the line" if answer.found.least else ""
     caption = (
+        f"Scores rank the pool; the exact influence of a sample is its own figure{below}.\n"
         f"encoder version {answer.champion.version}, labels {tags['labelset.id']}, "
         f"decoder {tags['decoder.fingerprint'][:12]}, agreement {agreement_words(tags)}, "
         f"index {answer.index.id} of {answer.index.rows} samples"

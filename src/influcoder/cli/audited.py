@@ -30,7 +30,7 @@ class Extent:
 
     Args:
         most: samples that drove the answer most.
-        least: samples that worked most against it.
+        least: samples that drove it least.
         exact: of how many of each exact influence is computed.
         controls: samples drawn at random, of which it is computed too.
     """

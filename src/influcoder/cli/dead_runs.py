@@ -3,12 +3,9 @@
 Without it a killed run reads as running for ever, and holds its deployment's slot until the lease of five minutes ends.
 """
 
-import json
 import os
-import urllib.request
-from typing import Any
 
-from influcoder.errors import ServiceError
+from influcoder.cli.prefect_api import ask
 
 NAME = "influcoder: a flow run without a heartbeat has crashed"
 # Three heartbeats; see PREFECT_FLOWS_HEARTBEAT_FREQUENCY in the stack's environment.
@@ -39,21 +36,11 @@ def watch_for_dead_runs(api: str) -> None:
     message = f"there was no heartbeat for {SILENCE_SECONDS} s: its process was killed, or its machine went away"
     action = {"type": "change-flow-run-state", "state": "CRASHED", "message": message}
     wanted = {"name": NAME, "description": message, "enabled": True, "trigger": trigger, "actions": [action]}
-    there = _ask("POST", f"{api}/automations/filter", {"automations": {"name": {"any_": [NAME]}}})
+    there = ask("POST", f"{api}/automations/filter", {"automations": {"name": {"any_": [NAME]}}})
     if there:
-        _ask("PUT", f"{api}/automations/{there[0]['id']}", wanted)
+        ask("PUT", f"{api}/automations/{there[0]['id']}", wanted)
     else:
-        _ask("POST", f"{api}/automations/", wanted)
-
-
-def _ask(method: str, url: str, content: object) -> Any:
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, json.dumps(content).encode(), headers, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or b"null")
-    except OSError as error:
-        raise ServiceError(f"Prefect at {url} refused an automation: {error}.", "Run: influcoder up") from error
+        ask("POST", f"{api}/automations/", wanted)
 
 
 if __name__ == "__main__":

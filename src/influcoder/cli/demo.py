@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,19 +15,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from influcoder.cli import demo_world
+from influcoder.cli.demo_world import World, fine_tuned
 from influcoder.cli.deploy import deploy, schedules
+from influcoder.cli.flow_start import warm_socket
 from influcoder.cli.stack import Stack
 from influcoder.registry import CHAMPION, Registry
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import Check, checks
+from monitoring.explained import Explained, load_cause
 from monitoring.records import Verdict
 from monitoring.retraining import answer_of
 
-# A question about scipy is asked of the part of the corpus that is scipy's; the first one builds its index.
-POOL = "docs:scipy.optimize,scipy.signal,scipy.sparse,scipy.special"
-PROMPT = "What does scipy.sparse.csr_array do, and how is it used?"
 EVENT_SECONDS = 90.0
 CHECKS_AFTER = 3
 
@@ -36,17 +37,20 @@ class Demo:
     Args:
         folder: where the stack, the settings and the summary go.
         console: where the lines go.
+        world: decoder and corpus, how they change, and what is asked.
     """
 
-    def __init__(self, folder: Path, console: Console) -> None:
+    def __init__(self, folder: Path, console: Console, world: World) -> None:
         self._folder = folder
         self._console = console
+        self._world = world
         self._stack = Stack(folder)
         self._seconds: dict[str, float] = {}
         self._start = time.monotonic()
 
     def run(self, keep: bool) -> dict[str, Any]:
-        """Run the loop and write `summary.json`; the servers stop at the end unless `keep`."""
+        """Run the loop and write `summary.json`; the servers stop at the end unless `keep`, and where it is stopped."""
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
             summary = self._loop()
         except BaseException:
@@ -78,7 +82,7 @@ class Demo:
             self._change_the_world(first.decoder)
         second = self._checks_after()
         retraining = self._follow_retraining(second)
-        with self._step("attribute", f"what in {POOL} drove the answer to: {PROMPT}"):
+        with self._step("attribute", f"what in {self._world.pool} drove the answer to: {self._world.prompt}"):
             self._attribute()
         return self._summary(first, second, retraining)
 
@@ -88,17 +92,13 @@ class Demo:
             self._stack.stop()
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(parents=True)
-            demo_world.write_settings(self._folder, demo_world.DECODER, demo_world.BEFORE)
-            # A GGUF file is converted once, which takes as long as the servers do.
-            with demo_world.apart() as beside:
-                fingerprint = beside.submit(demo_world.fingerprint, demo_world.DECODER)
-                self._stack.start(say=self._say)
-                os.environ.update(self._stack.environment())
-                deploy(self._stack)
-                # What the schedules start would come between the steps, at whatever minute it is.
-                schedules(self._stack, "pause")
-                self._say("prefect.yaml is deployed, its schedules are paused")
-                self._say(f"decoder {demo_world.DECODER} has the fingerprint {fingerprint.result()[:12]}")
+            self._world.write_settings(self._folder, self._world.decoder, self._world.before)
+            self._stack.start(say=self._say)
+            os.environ.update(self._stack.environment())
+            deploy(self._stack)
+            # What the schedules start would come between the steps, at whatever minute it is.
+            schedules(self._stack, "pause")
+            self._say("prefect.yaml is deployed, its schedules are paused")
 
     @property
     def _deployments(self) -> Any:
@@ -128,11 +128,10 @@ class Demo:
 
     def _change_the_world(self, before: str) -> None:
         folder = (self._folder / "decoder-2").resolve()
-        with demo_world.apart() as process:
-            after = process.submit(demo_world.fine_tuned, folder).result()
-        steps = demo_world.FINE_TUNING["steps"]
-        self._say(f"{steps} steps on {demo_world.ADDED}: {before[:12]} became {after[:12]}")
-        demo_world.write_settings(self._folder, str(folder), demo_world.AFTER)
+        after = fine_tuned(self._world, folder, warm_socket(self._stack.folder))
+        steps = self._world.fine_tuning["steps"]
+        self._say(f"{steps} steps on {self._world.lesson}: {before[:12]} became {after[:12]}")
+        self._world.write_settings(self._folder, str(folder), self._world.after)
 
     def _follow_retraining(self, check: Check) -> Any:
         if check.verdict is not Verdict.DRIFT:
@@ -152,7 +151,7 @@ class Demo:
         from influcoder.cli.answer import answer_of as answer
         from influcoder.cli.attribute import table
 
-        found = answer(PROMPT, None, 10, 10, corpus=POOL, least=3)
+        found = answer(self._world.prompt, self._world.answer, 10, 10, corpus=self._world.pool, least=3)
         for warning in found.warnings:
             self._say(f"warning: {warning}")
         self._console.print(table(found))
@@ -173,7 +172,8 @@ class Demo:
             agreement["after_retrain"] = _plain(
                 registry.evidence(registry.version(answer.version)).figures["encoder"]["rho"]
             )
-        self._console.print(_agreement_table(agreement, second))
+        cause = load_cause(self._store(), second.id)
+        self._console.print(_agreement_table(agreement, second, cause))
         return {
             "decoder_fingerprint": first.decoder,
             "decoder_fingerprint_after_change": second.decoder,
@@ -184,6 +184,7 @@ class Demo:
             "champion": registry.version(CHAMPION).version,
             "agreement": agreement,
             "verdicts": {"before": first.verdict, "after_change": second.verdict},
+            "cause": cause.cause if cause else None,
             "events": self._deployments.events(
                 "influcoder.drift",
                 since=datetime.fromisoformat(first.created),
@@ -214,7 +215,7 @@ def _plain(figure: dict[str, float]) -> dict[str, float]:
     return {"rho": figure["value"], "lo": figure["lo"], "hi": figure["hi"], "queries": int(figure["queries"])}
 
 
-def _agreement_table(agreement: dict[str, Any], second: Check) -> Table:
+def _agreement_table(agreement: dict[str, Any], second: Check, cause: Explained | None) -> Table:
     names = {
         "untrained": "untrained encoder, before the change",
         "champion_before": "champion, before the change",
@@ -234,5 +235,6 @@ def _agreement_table(agreement: dict[str, Any], second: Check) -> Table:
                 str(found["queries"]),
             )
     bounds = f"after the change {second.bounds}; " if second.bounds else ""
-    table.caption = f"{bounds}{second.judgement.reason}".replace("[", "\\[")
+    why = f"\ncause: {cause.cause}; {cause.reason}" if cause else ""
+    table.caption = f"{bounds}{second.judgement.reason}{why}".replace("[", "\\[")
     return table

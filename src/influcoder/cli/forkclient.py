@@ -11,10 +11,10 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 ANSWER_SECONDS = 30.0
@@ -90,6 +90,14 @@ def start(
     return Forked(connection, said["pid"])
 
 
+def is_listening(path: Path) -> bool:
+    """Whether a fork server takes connections at a socket."""
+    with socket.socket(socket.AF_UNIX) as connection, suppress(OSError), short(path) as name:
+        connection.connect(name)
+        return True
+    return False
+
+
 def send(connection: socket.socket, message: Mapping[str, Any]) -> None:
     """Send a message with its length before it."""
     body = json.dumps(message).encode()
@@ -130,13 +138,18 @@ def short(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def main() -> None:
-    """Be the child: pass signals on, and end as it ends."""
-    path, arguments = Path(sys.argv[1]), sys.argv[2:]
+def run(path: Path, arguments: Sequence[str], refused: Callable[[str], None]) -> NoReturn:
+    """Be the child: pass signals on, and end as it ends. Where there is none, become the command itself.
+
+    Args:
+        path: the server's socket.
+        arguments: what would follow `python`.
+        refused: is told why no server takes the command, before it starts the slow way.
+    """
     try:
         child = start(path, arguments)
     except NoServerError as error:
-        print(f"{error}; starting the slow way", file=sys.stderr, flush=True)
+        refused(f"{error}; starting the slow way")
         os.execv(sys.executable, [sys.executable, *arguments])
     for number in FORWARDED:
         signal.signal(number, lambda received, _frame: child.send_signal(received))
@@ -147,5 +160,10 @@ def main() -> None:
     sys.exit(status)
 
 
+def say(line: str) -> None:
+    """To standard error, at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
 if __name__ == "__main__":
-    main()
+    run(Path(sys.argv[1]), sys.argv[2:], say)

@@ -227,6 +227,8 @@ def _run() -> int:
     try:
         if kind == "-m":
             sys.argv = rest
+            # What others imported is not what runs: an interpreter of its own would not have it yet.
+            sys.modules.pop(rest[0], None)
             runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
         elif kind == "-c":
             sys.argv = ["-c", *rest[1:]]

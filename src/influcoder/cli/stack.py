@@ -2,10 +2,8 @@
 
 import json
 import os
-import random
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from influcoder.cli.flow_start import warm_socket
+from influcoder.cli.forkclient import is_listening
+from influcoder.cli.ports import choose
 from influcoder.cli.wait import wait_for_port
 from influcoder.errors import ServiceError
 
@@ -26,6 +27,7 @@ SERVERS = ("s3", "mlflow", "prefect", "evidently")
 _INNER = ("master", "volume", "filer")
 _HEALTH = {"mlflow": "/health", "prefect": "/api/health", "evidently": "/api/version"}
 START_SECONDS = 180.0
+WARM_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Stack:
 
         for bucket in ("influcoder", "mlflow"):
             ObjectStore(self._store_settings(bucket)).ensure_bucket()
+        if not self._is_warm():
+            say(f"nothing is there to fork flow runs from, so they start the slow way; see {self.log_file}")
         return self.urls()
 
     def stop(self, seconds: float = 30.0) -> bool:
@@ -136,11 +140,19 @@ class Stack:
                 return
         raise ServiceError(f"{name} does not answer on port {port}.", f"See {self.log_file}.")
 
+    def _is_warm(self) -> bool:
+        end = time.monotonic() + WARM_SECONDS
+        while not is_listening(warm_socket(self.folder)):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.2)
+        return True
+
     def _write_environment(self, wanted: Mapping[str, int]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "s3").mkdir(exist_ok=True)
         old = self.environment()
-        ports = _ports(wanted, old)
+        ports = choose((*SERVERS, *_INNER), wanted, old)
         access, secret = (
             old.get("AWS_ACCESS_KEY_ID", "influcoder"),
             old.get("AWS_SECRET_ACCESS_KEY", secrets.token_hex(16)),
@@ -202,46 +214,6 @@ def _variables(folder: Path, ports: Mapping[str, int], access: str, secret: str)
         "GX_ANALYTICS_ENABLED": "false",
         "INFLUCODER_ROOT": str(ROOT),
     }
-
-
-def _ports(wanted: Mapping[str, int], old: Mapping[str, str]) -> dict[str, int]:
-    ports: dict[str, int] = {}
-    for name in (*SERVERS, *_INNER):
-        variable = f"{name.upper()}_PORT"
-        if name in wanted:
-            if not _free(wanted[name]):
-                raise ServiceError(
-                    f"port {wanted[name]} for {name} is taken.", "Name another one, or none for a free one."
-                )
-            ports[variable] = wanted[name]
-        elif variable in old and _usable(int(old[variable])):
-            ports[variable] = int(old[variable])
-        else:
-            ports[variable] = _free_port(set(ports.values()))
-    return ports
-
-
-def _free_port(taken: set[int]) -> int:
-    # Below the range that the kernel hands out by itself, so a port stays free until its server starts.
-    choices = [port for port in random.sample(range(20000, 30000), 500) if port not in taken and _usable(port)]
-    if not choices:
-        raise ServiceError("no free port was found between 20000 and 30000.")
-    return choices[0]
-
-
-def _usable(port: int) -> bool:
-    # SeaweedFS listens for gRPC 10,000 above each of its ports.
-    return _free(port) and _free(port + 10000)
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def _healthy(url: str, name: str) -> bool:

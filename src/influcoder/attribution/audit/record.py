@@ -77,7 +77,7 @@ class Audit(_Record):
         pool: the pool, in words.
         samples: its size.
         most: the samples that drove the answer most, rank 1 first.
-        least: those that worked most against it.
+        least: those that drove it least.
         controls: exact influence of samples drawn at random from the pool.
         rulers: agreement, the latest first.
         warnings: what has to be known before believing it.

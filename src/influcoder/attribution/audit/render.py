@@ -70,7 +70,7 @@ def render_pdf(audit: Audit) -> bytes:
     _front(pdf, audit)
     _points(pdf, "What drove it most", audit.most)
     if audit.least:
-        _points(pdf, "What worked most against it", audit.least)
+        _points(pdf, "What drove it least", audit.least)
     _back(pdf, audit)
     return bytes(pdf.output())
 
