@@ -5,18 +5,19 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test test-faults check up bench-labels bench-lds bench-encoder bench-moves bench-drift bench-index bench-filter bench-steering bench-peers clean
+.PHONY: demo test test-all check up bench-labels bench-lds bench-encoder bench-moves bench-drift bench-index bench-filter bench-steering bench-starts bench-peers clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
 
+# Two processes: one with the servers of the integration tests, one with all else.
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
-# An hour: every flow killed at every kind of write, servers that die, damage, wrong clocks, whole loops, the guides.
-test-faults: $(STAMP)
-	$(BIN)/pytest tests/faults
-	$(BIN)/pytest -m long tests/integration
+# An hour and a half: all of that, and every flow killed at every kind of write, every kind of damage, wrong clocks, the
+# real decoder's demo, more teachers, Ray, and more examples of each property.
+test-all: $(STAMP)
+	TEST_ALL=1 HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 --dist loadgroup -m "long or not long"
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -65,6 +66,10 @@ bench-index: $(STAMP)
 # Five ways to draw training samples, three seeds each: ten minutes on a quiet machine; every run is kept.
 bench-steering: $(STAMP)
 	$(BIN)/python bench/train_selection.py $(BENCH)
+
+# Every command that only reads, and a flow run where a stack is up (`make demo KEEP=1`): three minutes.
+bench-starts: $(STAMP)
+	$(BIN)/python bench/starts.py $(BENCH)
 
 # The label benchmark again, with other libraries beside: their pins are their own, so they get an environment of their
 # own that sees the project's.

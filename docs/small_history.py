@@ -42,7 +42,7 @@ def live(folder: Path) -> None:
     from influcoder.settings import load_settings
     from influcoder.store import ObjectStore
     from monitoring.check import load_check
-    from monitoring.decision import Verdict
+    from monitoring.records import Verdict
 
     first = tiny_decoder()
     first.save(folder / "decoder")

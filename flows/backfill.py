@@ -10,7 +10,7 @@ from prefect import flow
 from flows.steps import show, step
 from influcoder.errors import SettingsError
 from influcoder.labelsets import load_label_set
-from influcoder.labelsets.publish import load_manifest
+from influcoder.labelsets.manifest import load_manifest
 from influcoder.opened import open_encoder
 from influcoder.progress import progress
 from influcoder.registry import EncoderVersion, Registry

@@ -16,9 +16,9 @@ from influcoder.store import ObjectStore
 from monitoring.cause_plot import cause_plot
 from monitoring.check import Check, load_check
 from monitoring.crossing import explain
-from monitoring.decision import Verdict
 from monitoring.explained import Explained, load_cause, plot_link, save_cause
 from monitoring.probe import is_remembered, remember
+from monitoring.records import Verdict
 
 
 @flow(name="cause", log_prints=True)

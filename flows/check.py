@@ -20,7 +20,8 @@ from influcoder.errors import InflucoderError, ServiceError, ValidationFailedErr
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.labelsets import LabelSet, load_label_set
 from influcoder.labelsets.build import same_teacher
-from influcoder.labelsets.publish import docs_links, load_manifest
+from influcoder.labelsets.manifest import load_manifest
+from influcoder.labelsets.publish import docs_links
 from influcoder.provenance import now
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.settings import Settings, load_settings
@@ -41,13 +42,13 @@ from monitoring.check import (
 from monitoring.course import Look
 from monitoring.crossing import probe_side, shift_of
 from monitoring.dashboard import send
-from monitoring.decision import Verdict, with_probe
+from monitoring.decision import with_probe
 from monitoring.draws import OpenDraw
 from monitoring.examination import Examination
 from monitoring.floor import UNTRAINED, bounds_of, measure_floor
 from monitoring.history import Draw, looks_before
 from monitoring.pairs import pairs_frame
-from monitoring.probe import Shift
+from monitoring.records import Shift, Verdict
 from monitoring.report import RenderedReport, agreement_report
 from monitoring.spot import buy_labels
 

@@ -25,7 +25,7 @@ from influcoder.errors import (
 from influcoder.labelsets import Block, LabelSet, Manifest, load_label_set, plan_spot
 from influcoder.labelsets.build import decoder_for, label_plan, read_corpora, same_teacher
 from influcoder.labelsets.lineage import line
-from influcoder.labelsets.publish import load_manifest
+from influcoder.labelsets.manifest import load_manifest
 from influcoder.opened import open_encoder
 from influcoder.registry import EncoderVersion, Registry
 from influcoder.settings import Settings

@@ -19,8 +19,8 @@ from influcoder.decoder import Decoder
 from influcoder.indexed import embedder_of, up_to_date
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.labelsets.build import curvature_pool, decoder_for, label_plan
+from influcoder.labelsets.manifest import load_manifest
 from influcoder.labelsets.plan import plan_pairs
-from influcoder.labelsets.publish import load_manifest
 from influcoder.opened import open_encoder
 from influcoder.provenance import code_commit, now
 from influcoder.registry import CHAMPION, EncoderVersion, Registry

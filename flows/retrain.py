@@ -9,7 +9,7 @@ from flows.steps import actor, show, step
 from flows.train import train
 from influcoder.champions import Champions
 from influcoder.errors import BusyError, InflucoderError
-from influcoder.labelsets.publish import load_manifest
+from influcoder.labelsets.manifest import load_manifest
 from influcoder.registry import Registry
 from influcoder.settings import Settings, load_settings
 from influcoder.store import ObjectStore

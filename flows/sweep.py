@@ -13,8 +13,8 @@ from influcoder.registry import Registry
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import Check, check_ids, load_check
-from monitoring.decision import Verdict
 from monitoring.promotion import APPROVAL, WAITS, Promotion, left, waiting
+from monitoring.records import Verdict
 from monitoring.retraining import Case, Phase, retrainings
 
 

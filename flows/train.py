@@ -17,7 +17,7 @@ from influcoder.encoder.plots import agreement_figure, training_figure
 from influcoder.errors import StoreError
 from influcoder.labelsets import LabelSet, latest, load_label_set
 from influcoder.labelsets.lineage import parents
-from influcoder.labelsets.publish import load_manifest
+from influcoder.labelsets.manifest import load_manifest
 from influcoder.opened import open_encoder
 from influcoder.registry import EncoderVersion, Evidence, Registry
 from influcoder.settings import Settings, load_settings

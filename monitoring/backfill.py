@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from influcoder.agreement import Agreement
 from influcoder.influence.teacher import TeacherSpec
 from influcoder.labelsets import Manifest
-from influcoder.labelsets.publish import load_manifest
+from influcoder.labelsets.manifest import load_manifest
 from influcoder.provenance import now
 from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore

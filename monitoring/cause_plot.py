@@ -4,7 +4,7 @@ import io
 from typing import TYPE_CHECKING
 
 from monitoring.explained import Explained
-from monitoring.floor import Figure
+from monitoring.records import Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,17 +14,8 @@ import numpy as np
 
 from influcoder.agreement import Agreement
 from influcoder.bootstrap import Interval, interval, weighted_means
-from influcoder.influence.reliability import Reliability
-
-
-class Cause(StrEnum):
-    """What made agreement fall."""
-
-    DECODER = "the decoder moved"
-    DATA = "the data moved"
-    BOTH = "both moved"
-    NOISE = "the labels are noisy"
-    UNCLEAR = "unclear"
+from influcoder.influence.worth import Reliability
+from monitoring.explained import Cause
 
 
 class Step(StrEnum):

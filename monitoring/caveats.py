@@ -5,7 +5,7 @@ from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore
 from monitoring.breaker import trust_of
 from monitoring.check import newest_check
-from monitoring.decision import Verdict
+from monitoring.records import Verdict
 
 
 def caveats(

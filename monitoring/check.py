@@ -2,23 +2,24 @@
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from math import isfinite, log10
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from influcoder.agreement import Agreement, agreement
-from influcoder.encoder import Encoder
 from influcoder.errors import IntegrityError
-from influcoder.labelsets import Block
-from influcoder.registry import EncoderVersion
-from influcoder.store import ObjectStore, sha256
+from influcoder.store import READERS, ObjectStore, sha256
 from monitoring.buying import Ledger
-from monitoring.decision import Judgement, Verdict
-from monitoring.floor import Bounds
-from monitoring.probe import Shift
+from monitoring.records import Bounds, Judgement, Shift, Verdict
+
+if TYPE_CHECKING:
+    from influcoder.agreement import Agreement
+    from influcoder.encoder import Encoder
+    from influcoder.labelsets import Block
+    from influcoder.registry import EncoderVersion
 
 _PAGES = ("/report.html", "/report.json")
 _MEND = "Restore it from a copy of the bucket, or delete it: then this check never was."
@@ -94,12 +95,14 @@ def draw_name(seed: int) -> str:
     return f"seed {seed}"
 
 
-def measure(encoder: Encoder, block: Block) -> Agreement:
+def measure(encoder: "Encoder", block: "Block") -> "Agreement":
     """Agreement of an encoder with the labels of a block."""
+    from influcoder.agreement import agreement
+
     return agreement(encoder.scores(block.queries, block.candidates), block.labels)
 
 
-def figures(found: Agreement) -> dict[str, dict[str, float]]:
+def figures(found: "Agreement") -> dict[str, dict[str, float]]:
     """An agreement as plain numbers."""
     return {name: asdict(interval) for name, interval in found.figures().items()}
 
@@ -136,7 +139,9 @@ def check_ids(store: ObjectStore) -> list[str]:
 
 def checks(store: ObjectStore) -> list[Check]:
     """Every check in the store, oldest first."""
-    return sorted((load_check(store, check_id) for check_id in check_ids(store)), key=lambda check: check.created)
+    with ThreadPoolExecutor(READERS) as pool:
+        found = pool.map(lambda check_id: load_check(store, check_id), check_ids(store))
+    return sorted(found, key=lambda check: check.created)
 
 
 def newest_check(store: ObjectStore, version: str) -> Check | None:
@@ -195,7 +200,7 @@ def event_payload(check: Check) -> dict[str, Any]:
     }
 
 
-def headline(found: EncoderVersion, check: Check) -> str:
+def headline(found: "EncoderVersion", check: Check) -> str:
     """One sentence about a check."""
     rho = check.figures["rho"]
     return (

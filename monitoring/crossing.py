@@ -16,9 +16,10 @@ from influcoder.store import ObjectStore
 from monitoring.causes import Crossing, Pair, find_cause
 from monitoring.check import Check
 from monitoring.explained import Explained
-from monitoring.floor import Figure, figure_of
+from monitoring.floor import figure_of
 from monitoring.groups import Scored, changes, grouped
-from monitoring.probe import Relabelled, Shift, block_of, chosen, relabel, remember
+from monitoring.probe import Relabelled, block_of, chosen, relabel, remember
+from monitoring.records import Figure, Shift
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from evidently.sdk.panels import bar_plot_panel, counter_panel, line_plot_panel
 from evidently.ui.workspace import RemoteWorkspace
 
 from influcoder.errors import ServiceError
-from monitoring.decision import Verdict
+from monitoring.records import Verdict
 
 PROJECT = "Influcoder: agreement of the champion"
 PAST = "Influcoder: past encoders on newer labels"

@@ -1,53 +1,14 @@
 """The drift decision: what all checks of an encoder version since its promotion say about it."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from influcoder.settings import DriftSettings
 from monitoring.course import Course, Look
-from monitoring.probe import Shift
+from monitoring.records import Judgement, Shift, Verdict
 
 LEVEL = 0.95
-
-
-class Verdict(StrEnum):
-    """The four outcomes of a check."""
-
-    OK = "ok"
-    WARN = "warn"
-    DRIFT = "drift"
-    INSUFFICIENT = "insufficient"
-
-
-class Judgement(BaseModel):
-    """A verdict with its evidence; what has a default is absent in records of earlier versions.
-
-    Args:
-        verdict: the outcome.
-        reason: one sentence that a person can read.
-        change: estimated present change of mean per-query ρ since promotion.
-        lo: lower end of its 95 % confidence sequence, which holds for all checks together.
-        hi: upper end.
-        e_value: evidence of a fall since promotion or the last recovery; 1 / alpha is enough.
-        recovery: evidence that the last drift is over; 1 / recovery_alpha is enough. None where there was none.
-        checks: how many checks the decision rests on.
-        since: when the check was made from which on agreement is likeliest to be lower; None without a drift.
-    """
-
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
-
-    verdict: Verdict
-    reason: str
-    change: float
-    lo: float
-    hi: float
-    e_value: float | None = None
-    recovery: float | None = None
-    checks: int | None = None
-    since: str | None = None
 
 
 def judge_drift(promoted: Look, looks: Sequence[Look], settings: DriftSettings) -> Judgement:

@@ -1,14 +1,19 @@
 """Decoder versions in the store: which content was seen, where and when, and what is at an address now."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict
 
 from influcoder.errors import InflucoderError
+from influcoder.fingerprints import noted
 from influcoder.provenance import now
-from influcoder.registry import EncoderVersion
+from influcoder.registered import EncoderVersion
 from influcoder.sources import stamp_of
 from influcoder.store import ObjectStore, sha256
-from monitoring.check import Check
 from monitoring.slot import Slot
+
+if TYPE_CHECKING:
+    from monitoring.check import Check
 
 
 class DecoderVersion(BaseModel):
@@ -51,8 +56,13 @@ def sight_of(store: ObjectStore, uri: str) -> Slot[Sight]:
 
 
 def seen_fingerprint(store: ObjectStore, uri: str) -> str | None:
-    """The fingerprint of the decoder at an address; None where it was not looked at since it changed."""
-    sight = sight_of(store, uri).value
+    """The fingerprint of the decoder at an address; None where it was not looked at since it changed.
+
+    Nothing is loaded for it: `influcoder watch` looked, or this machine loaded the same files before.
+    """
+    sight, known = sight_of(store, uri).value, noted(uri)
+    if known is not None:
+        return known.fingerprint
     try:
         return sight.fingerprint if sight and sight.stamp == stamp_of(uri) else None
     except InflucoderError:
@@ -78,7 +88,7 @@ def decoders(store: ObjectStore) -> dict[str, DecoderVersion]:
     return {version.fingerprint: version for version in found if version}
 
 
-def is_answered(champion: EncoderVersion | None, fingerprint: str, checks: list[Check]) -> str:
+def is_answered(champion: EncoderVersion | None, fingerprint: str, checks: "list[Check]") -> str:
     """Why a decoder asks for no check; empty where the champion has to be checked under it."""
     if champion is None:
         return "there is no champion to check. Run: influcoder label, influcoder train, influcoder promote"

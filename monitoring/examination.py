@@ -14,8 +14,9 @@ from influcoder.opened import open_encoder
 from influcoder.registry import EncoderVersion, Evidence, Registry
 from influcoder.settings import DriftSettings, Settings
 from monitoring.course import Course, Look
-from monitoring.decision import Judgement, judge_drift
+from monitoring.decision import judge_drift
 from monitoring.pairs import matrices
+from monitoring.records import Judgement
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,51 @@
 """The record of why agreement fell, kept beside its check."""
 
+from enum import StrEnum
+
 from pydantic import BaseModel, ConfigDict
 
 from influcoder.store import ObjectStore
-from monitoring.causes import Cause
-from monitoring.floor import Figure
-from monitoring.groups import GroupChange
+from monitoring.records import Figure
 from monitoring.slot import read_sealed, sealed
 
 SHOWN = 12
 _PLURAL = {"query": "queries", "candidate": "candidates"}
+
+
+class Cause(StrEnum):
+    """What made agreement fall."""
+
+    DECODER = "the decoder moved"
+    DATA = "the data moved"
+    BOTH = "both moved"
+    NOISE = "the labels are noisy"
+    UNCLEAR = "unclear"
+
+
+class GroupChange(BaseModel):
+    """How agreement changed in one group.
+
+    Args:
+        role: whether its samples are the queries, or the candidates that are ranked among each other.
+        by: `source` or `cluster`.
+        name: of the group.
+        samples: how many there are of it now, and at promotion.
+        now: mean per-query ρ on spot labels: value, lo, hi, queries.
+        then: the same at promotion; of all samples where the group is new.
+        change: now minus then.
+        new: whether it had too few samples at promotion to compare with.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    role: str
+    by: str
+    name: str
+    samples: tuple[int, int]
+    now: Figure
+    then: Figure
+    change: Figure
+    new: bool
 
 
 class Explained(BaseModel):

@@ -8,19 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from influcoder.agreement import Agreement, agreement, paired_difference
 from influcoder.bootstrap import Interval
 from influcoder.encoder import Encoder
-from influcoder.influence.reliability import Reliability
+from influcoder.influence.worth import Reliability
 from influcoder.labelsets import Block
 from influcoder.samples import Sample
+from monitoring.records import Bounds, Figure
 
 UNTRAINED, BM25, SURFACE = "untrained encoder", "BM25", "length and format"
 # A ranking that has nothing to say of most queries is no floor for them, however well it ranks the rest.
 LEAST_SHARE = 0.5
-Figure = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -54,63 +53,6 @@ class Floor:
     def highest(self) -> Agreement:
         """The floor."""
         return self.found[self.name]
-
-
-class Bounds(BaseModel):
-    """An agreement's place between its floor and its ceiling, as it is kept and shown.
-
-    Args:
-        floors: mean per-query ρ of each untrained ranking: value, lo, hi and queries; NaN where it ranks none.
-        floor: the name of the highest.
-        lift: mean per-query ρ minus the floor's, paired on queries and candidates: value, lo, hi and queries.
-        ceiling: ρ of the teacher with itself: value, lo and hi; None where it is unknown.
-    """
-
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
-
-    floors: dict[str, Figure]
-    floor: str
-    lift: Figure
-    ceiling: Figure | None
-
-    @property
-    def height(self) -> float:
-        """ρ of the floor."""
-        return self.floors[self.floor]["value"]
-
-    def __str__(self) -> str:
-        lift = self.lift
-        top = "ceiling unknown" if self.ceiling is None else f"ceiling {self.ceiling['value']:.3f}"
-        return (
-            f"floor {self.height:.3f} ({self.floor}), {top}, lift over the floor {lift['value']:+.3f} "
-            f"[{lift['lo']:+.3f}, {lift['hi']:+.3f}]"
-        )
-
-    @property
-    def paragraph(self) -> str:
-        """The same for a card, in markdown."""
-        floors = ", ".join(f"{name} {value['value']:.3f}" for name, value in self.floors.items())
-        return f"Mean per-query ρ between {self}. Rankings that learn nothing: {floors}."
-
-    def rows(self, name: str, rho: Figure) -> list[dict[str, str | float]]:
-        """A row for the encoder, the lift, each floor and the ceiling, for a table."""
-        floors = {f"{key}{' (the floor)' if key == self.floor else ''}": value for key, value in self.floors.items()}
-        unknown = {"value": float("nan"), "lo": float("nan"), "hi": float("nan")}
-        shown = {
-            name: rho,
-            "lift over the floor": self.lift,
-            **floors,
-            "ceiling of the labels": self.ceiling or unknown,
-        }
-        return [row_of(key, value) for key, value in shown.items()]
-
-    def tags(self) -> dict[str, str]:
-        """The same as tags of an encoder version."""
-        lift = {f"agreement.lift{end}": f"{self.lift[part]:.4f}" for part, end in _ENDS.items()}
-        return {"agreement.floor": f"{self.height:.4f}", "agreement.floor.of": self.floor, **lift}
-
-
-_ENDS = {"value": "", "lo": ".lo", "hi": ".hi"}
 
 
 def measure_floor(base: Encoder, block: Block) -> Floor:
@@ -184,12 +126,3 @@ def surface_scores(queries: Sequence[Sample], candidates: Sequence[Sample]) -> n
 def figure_of(interval: Interval) -> Figure:
     """An interval as plain numbers."""
     return asdict(interval)
-
-
-def row_of(name: str, figure: Figure) -> dict[str, str | float]:
-    """A line of a table of figures."""
-    return {"ρ of": name, **{part: _shown(figure[part]) for part in ("value", "lo", "hi")}}
-
-
-def _shown(value: float) -> str | float:
-    return round(value, 4) if np.isfinite(value) else "unknown"

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from influcoder.agreement import Agreement, agreement, unpaired_difference
 from influcoder.encoder import Encoder
 from influcoder.labelsets import Block
 from influcoder.samples import Sample
-from monitoring.floor import Figure, figure_of
+from monitoring.explained import GroupChange
+from monitoring.floor import figure_of
 
 # Fewer queries, or fewer candidates to rank, are no group to speak of.
 LEAST = {"query": 4, "candidate": 6}
@@ -25,32 +25,6 @@ class Scored:
 
     block: Block
     scores: np.ndarray
-
-
-class GroupChange(BaseModel):
-    """How agreement changed in one group.
-
-    Args:
-        role: whether its samples are the queries, or the candidates that are ranked among each other.
-        by: `source` or `cluster`.
-        name: of the group.
-        samples: how many there are of it now, and at promotion.
-        now: mean per-query ρ on spot labels: value, lo, hi, queries.
-        then: the same at promotion; of all samples where the group is new.
-        change: now minus then.
-        new: whether it had too few samples at promotion to compare with.
-    """
-
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
-
-    role: str
-    by: str
-    name: str
-    samples: tuple[int, int]
-    now: Figure
-    then: Figure
-    change: Figure
-    new: bool
 
 
 def changes(now: Scored, then: Scored, groups: dict[str, str], by: str) -> list[GroupChange]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from influcoder.labelsets import LabelSet
+from influcoder.labelsets.manifest import load_manifest
 from influcoder.labelsets.plan import REFERENCE
-from influcoder.labelsets.publish import load_manifest
 from influcoder.registry import EncoderVersion
 from influcoder.store import ObjectStore
 from monitoring.check import Check, draw_name

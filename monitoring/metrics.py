@@ -14,8 +14,8 @@ from evidently.core.metric_types import SingleValue, SingleValueCalculation, Sin
 
 from influcoder.agreement import Agreement, agreement, paired_difference
 from influcoder.bootstrap import Interval
-from monitoring.decision import Verdict
 from monitoring.pairs import matrices
+from monitoring.records import Verdict
 
 # A table with this column holds figures that were computed before, one a row, instead of pairs.
 RECORDED = "figure"

@@ -20,7 +20,6 @@ from influcoder.provenance import now
 from influcoder.samples import Sample
 from influcoder.settings import Settings, SplitBudget
 from influcoder.store import ObjectStore
-from monitoring.floor import Figure, row_of
 from monitoring.slot import read_sealed, sealed
 
 Labels = list[list[float | None]]
@@ -61,46 +60,6 @@ class Relabelled:
     labels: np.ndarray
     samples: int
     seconds: float
-
-
-class Shift(BaseModel):
-    """Agreement of an encoder on its probe under two decoders, as a check keeps it.
-
-    Args:
-        then: mean per-query ρ under the decoder that the encoder was distilled for: value, lo, hi and queries.
-        now: the same under the decoder in use.
-        change: of the second from the first, paired on queries and candidates.
-        samples: how many samples were labelled for it; the others were cached.
-        seconds: what that took.
-    """
-
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
-
-    then: Figure
-    now: Figure
-    change: Figure
-    samples: int
-    seconds: float
-
-    def fell(self, margin: float) -> bool:
-        """Whether agreement fell by the margin or more, beyond chance."""
-        return self.change["hi"] < 0 and self.change["value"] <= -margin
-
-    def __str__(self) -> str:
-        change = self.change
-        return (
-            f"on the fixed probe ρ is {self.now['value']:.3f}, and was {self.then['value']:.3f} under the decoder that "
-            f"it was distilled for: {change['value']:+.3f} [{change['lo']:+.3f}, {change['hi']:+.3f}]"
-        )
-
-    def rows(self) -> list[dict[str, str | float]]:
-        """Lines of the table that a check shows."""
-        names = {
-            "the fixed probe, decoder of the labels": self.then,
-            "the fixed probe, decoder in use": self.now,
-            "change on the fixed probe": self.change,
-        }
-        return [row_of(name, figure) for name, figure in names.items()]
 
 
 def chosen(block: Block, budget: SplitBudget) -> Block:

@@ -11,8 +11,8 @@ from evidently import Dataset, Report
 from evidently.core.report import Snapshot
 from evidently.tests import gte
 
-from monitoring.floor import Bounds
 from monitoring.metrics import BOUNDS, FACTS, FIGURES, RECORDED, RankAgreement
+from monitoring.records import Bounds
 
 
 @dataclass(frozen=True)

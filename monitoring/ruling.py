@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from influcoder.control import RetrainingSettings
 from influcoder.settings import DriftSettings
 from monitoring.check import Check
-from monitoring.decision import Verdict
+from monitoring.records import Verdict
 from monitoring.retraining import Phase, Retraining
 
 WEEK = timedelta(days=7)

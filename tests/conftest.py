@@ -38,6 +38,14 @@ torch.set_num_threads(1)
 LENGTH_LIMIT = 512
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that share servers run in one process, one after another; those of a module stay together."""
+    for item in items:
+        folder = item.path.parent.name
+        group = item.path.stem if folder == "unit" else folder
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _imported_for_good():
     """What is imported is never garbage: libraries that collect at every step looked through a million objects."""

@@ -1,12 +1,13 @@
 """How the outbox stands: what waits, what failed, what was given up."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
 from influcoder.alerting import AlertSettings
 from influcoder.errors import InflucoderError
-from influcoder.store import ObjectStore
+from influcoder.store import READERS, ObjectStore
 from monitoring.alerts.alert import Posted
 from monitoring.alerts.channels import examine
 from monitoring.alerts.lane import Lanes
@@ -43,8 +44,13 @@ def ways(store: ObjectStore) -> list[Way]:
         IntegrityError: a record is damaged.
     """
     outbox = Outbox(store)
-    found = [outbox.read(alert) for alert in outbox.ids()]
-    listed = [Way(p, {name: outbox.delivery(p.id, name) for name in p.channels}) for p in found]
+
+    def way(alert: str) -> Way:
+        posted = outbox.read(alert)
+        return Way(posted, {name: outbox.delivery(posted.id, name) for name in posted.channels})
+
+    with ThreadPoolExecutor(READERS) as pool:
+        listed = list(pool.map(way, outbox.ids()))
     return sorted(listed, key=lambda way: (way.posted.alert.created, way.posted.id))
 
 

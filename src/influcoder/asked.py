@@ -213,8 +213,10 @@ def lately(store: ObjectStore, settings: AskedSettings, today: date | None = Non
 
 
 def rows(found: Sequence[Batch]) -> Iterator[str]:
-    """The log as JSON lines."""
+    """The log as JSON lines; an object that can't be read is one that says why."""
     for batch in found:
+        if batch.damaged:
+            yield json.dumps({"key": batch.key, "unreadable": batch.damaged}, ensure_ascii=False)
         for question in batch.questions:
             yield json.dumps({"key": batch.key, **question.model_dump(mode="json")}, ensure_ascii=False)
 

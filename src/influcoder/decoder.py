@@ -2,10 +2,8 @@
 
 import copy
 import hashlib
-import importlib.util
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from influcoder.addresses import Address, cache_folder, files_in, seen
 from influcoder.errors import DecoderError
 from influcoder.loading import DATA_ONLY, LOAD_ERRORS, refusal
 
@@ -44,7 +43,7 @@ class Decoder:
     @property
     def files_changed(self) -> bool:
         """Whether the files are no longer those that were read; what is in memory is as it was."""
-        return any(_seen(Path(name)) != (name, size, changed) for name, size, changed in self.files)
+        return any(seen(Path(name)) != (name, size, changed) for name, size, changed in self.files)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -104,14 +103,14 @@ def load_decoder(uri: str, dtype: str = "float32", attention: str = "sdpa", devi
     if dtype not in _DTYPES:
         raise DecoderError(f"{dtype!r} is no decoder dtype.", f"Use one of {', '.join(_DTYPES)}.")
     options: dict[str, Any] = {"dtype": _DTYPES[dtype], "attn_implementation": attention}
-    address = _Address.of(uri)
+    address = Address.of(uri)
     if uri.startswith("hf:"):
         # Whoever publishes there may publish pickles, too.
         options["use_safetensors"] = True
     try:
         if "gguf_file" in address.keywords:
-            address = _Address(str(_converted(Path(address.name, address.keywords["gguf_file"]))), {})
-        files = _files(Path(address.name))
+            address = Address(str(_converted(Path(address.name, address.keywords["gguf_file"]))), {})
+        files = files_in(Path(address.name))
         tokenizer = AutoTokenizer.from_pretrained(address.name, **address.keywords, **DATA_ONLY)
         model, info = AutoModelForCausalLM.from_pretrained(
             address.name, **address.keywords, **options, **DATA_ONLY, output_loading_info=True
@@ -136,63 +135,6 @@ def _private(model: PreTrainedModel) -> PreTrainedModel:
         if tensor.device.type == "cpu":
             tensor.data = tensor.data.clone()
     return model
-
-
-def _files(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    return tuple(_seen(path) for path in sorted(folder.glob("*")) if path.is_file()) if folder.is_dir() else ()
-
-
-def local_files(uri: str) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and time of change of the files that a local decoder is made of."""
-    address = _Address.of(uri)
-    file = address.keywords.get("gguf_file")
-    return (_seen(Path(address.name, file)),) if file else _files(Path(address.name))
-
-
-def _seen(path: Path) -> tuple[str, int, int]:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return str(path), -1, -1
-    return str(path), found.st_size, found.st_mtime_ns
-
-
-@dataclass(frozen=True)
-class _Address:
-    name: str
-    keywords: dict[str, Any]
-
-    @classmethod
-    def of(cls, uri: str) -> "_Address":
-        if uri.startswith(("s3://", "models:/")):
-            from influcoder.sources import fetch
-
-            return cls(str(fetch(uri)), {})
-        if uri.startswith("hf:"):
-            name, _, revision = uri[3:].partition("@")
-            return cls(name, {"revision": revision} if revision else {})
-        path = _packaged_gguf(uri[8:]) if uri.startswith("package:") else Path(uri)
-        if path.suffix == ".gguf" and path.is_file():
-            return cls(str(path.parent), {"gguf_file": path.name})
-        if (path / "config.json").is_file():
-            return cls(str(path), {})
-        raise DecoderError(
-            f"{uri!r} is no decoder: there is no config.json and no .gguf file.",
-            "Name a checkpoint directory, a .gguf file, package:NAME, hf:NAME, s3://BUCKET/PREFIX or models:/NAME/1.",
-        )
-
-
-def _packaged_gguf(package: str) -> Path:
-    try:
-        # The parents of a dotted name would be imported.
-        spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    except ModuleNotFoundError:
-        spec = None
-    folder = Path(spec.origin).parent if spec and spec.origin else None
-    found = sorted(folder.glob("*.gguf")) if folder else []
-    if not found:
-        raise DecoderError(f"package:{package}: no installed package of that name carries a .gguf file.")
-    return found[0]
 
 
 def _converted(gguf: Path) -> Path:
@@ -227,12 +169,6 @@ def _plain(model: PreTrainedModel) -> PreTrainedModel:
     plain.tie_weights()
     plain.generation_config = model.generation_config
     return plain
-
-
-def cache_folder() -> Path:
-    """Where things are kept that can be made again: `$INFLUCODER_CACHE`, or the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("INFLUCODER_CACHE") or Path(home, "influcoder"))
 
 
 def _tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from influcoder.attribution.index.manifest import (
     Embedder,
@@ -19,10 +20,12 @@ from influcoder.attribution.index.reader import Index
 from influcoder.attribution.index.spool import spool
 from influcoder.attribution.index.vectors import VectorCache, embed
 from influcoder.digests import FILES, files_hash
-from influcoder.encoder import Encoder
 from influcoder.registry import EncoderVersion, Registry
 from influcoder.samples.stamps import corpus_stamp
 from influcoder.workspace import workspace
+
+if TYPE_CHECKING:
+    from influcoder.encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Built:
     embedded: int
 
 
-def embedder_of(registry: Registry, version: EncoderVersion, encoder: Encoder) -> Embedder:
+def embedder_of(registry: Registry, version: EncoderVersion, encoder: "Encoder") -> Embedder:
     """What decides about the vectors of an encoder version that is opened.
 
     Args:
@@ -58,7 +61,7 @@ def embedder_of(registry: Registry, version: EncoderVersion, encoder: Encoder) -
     )
 
 
-def build(store: Objects, version: EncoderVersion, encoder: Encoder, embedder: Embedder, corpus: str) -> Built:
+def build(store: Objects, version: EncoderVersion, encoder: "Encoder", embedder: Embedder, corpus: str) -> Built:
     """Bring the index of a corpus up to date, and make it the one that answers for this encoder.
 
     What was embedded before, for this or for any other index of the encoder, is not embedded again; a build that was
@@ -96,7 +99,7 @@ def current(store: Objects, embedder: Embedder, corpus: str) -> Manifest | None:
 
 
 def up_to_date(
-    store: Objects, version: EncoderVersion, encoder: Encoder, embedder: Embedder, corpus: str, again: bool = False
+    store: Objects, version: EncoderVersion, encoder: "Encoder", embedder: Embedder, corpus: str, again: bool = False
 ) -> Built:
     """The index of a corpus as it is now; nothing is read where it looks unchanged, unless it is to be read again."""
     known = None if again else current(store, embedder, corpus)
@@ -104,16 +107,22 @@ def up_to_date(
 
 
 def opened_index(
-    store: Objects, version: EncoderVersion, encoder: Encoder, embedder: Embedder, corpus: str
+    store: Objects, version: EncoderVersion, encoder: "Encoder", embedder: Embedder, corpus: str
 ) -> tuple[Index, str]:
     """The index that answers for an encoder and a corpus, built where there is none.
 
     Returns:
         the index, and what a reader has to know of it; empty where there is nothing.
     """
+    found = published_index(store, embedder, corpus)
+    return found or (Index(store, build(store, version, encoder, embedder, corpus).manifest), "")
+
+
+def published_index(store: Objects, embedder: Embedder, corpus: str) -> tuple[Index, str] | None:
+    """The same where one is published; None where there is none."""
     pointer = pointer_of(store, embedder, corpus)
     if pointer is None:
-        return Index(store, build(store, version, encoder, embedder, corpus).manifest), ""
+        return None
     index, stamp = Index.open(store, pointer.index), corpus_stamp(corpus)
     if stamp is None or pointer.stamp in (None, stamp):
         return index, ""

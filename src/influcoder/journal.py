@@ -6,6 +6,7 @@ MLflow keeps no history of what an alias pointed to, so it is kept here, one obj
 import json
 import secrets
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from influcoder.errors import ChangedMeanwhileError, IntegrityError
 from influcoder.provenance import code_commit, now
 from influcoder.sealed import seal, sealed_hash, unseal
-from influcoder.store import ObjectStore, sha256
+from influcoder.store import READERS, ObjectStore, sha256
 
 GENESIS = sha256(b"influcoder journal")
 ATTEMPTS = 50
@@ -203,10 +204,12 @@ def _verified(store: ObjectStore, model: str, known: Sequence[bytes] = ()) -> tu
 def _read(store: ObjectStore, model: str, known: Sequence[bytes]) -> list[bytes]:
     names = {key for key in store.keys(f"journal/{model}/") if key != _head(model)}
     names -= {_key(model, number + 1) for number in range(len(known))}
-    records = list(known)
-    while (key := _key(model, len(records) + 1)) in names:
+    keys: list[str] = []
+    while (key := _key(model, len(known) + len(keys) + 1)) in names:
         names.remove(key)
-        records.append(store.get(key))
+        keys.append(key)
+    with ThreadPoolExecutor(READERS) as pool:
+        records = [*known, *pool.map(store.get, keys)]
     if names:
         raise _broken(len(records) + 1, f"is missing: {min(names)} is there")
     return records

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from influcoder.decoder import Decoder, cache_folder, load_decoder
+from influcoder.addresses import cache_folder
+from influcoder.decoder import Decoder, load_decoder
 from influcoder.encoder import Encoder
 from influcoder.registry import EncoderVersion, Registry
 from influcoder.settings import Settings

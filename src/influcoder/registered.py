@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,19 @@ def agreement_words(tags: Mapping[str, str]) -> str:
     return f"{interval}, {floor}, ceiling {tags.get('labels.ceiling', 'unknown')}"
 
 
+def agreement_figures(found: EncoderVersion) -> dict[str, float | None]:
+    """The same as numbers; what the tags do not say is None."""
+    figures = {
+        "agreement": "agreement.rho",
+        "agreement_lo": "agreement.lo",
+        "agreement_hi": "agreement.hi",
+        "agreement_floor": "agreement.floor",
+        "agreement_lift": "agreement.lift",
+        "agreement_ceiling": "labels.ceiling",
+    }
+    return {name: found.figure(tag) for name, tag in figures.items()}
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What was measured of an encoder version when it was trained.
@@ -66,9 +80,11 @@ class Evidence:
     """
 
     figures: Mapping[str, Any]
-    per_query: np.ndarray
+    per_query: "np.ndarray"
     pairs: Mapping[str, list[Any]]
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """The pairs as a table with the columns `query`, `candidate`, `score`, `label`."""
+        import pandas as pd
+
         return pd.DataFrame(dict(self.pairs))

@@ -4,16 +4,16 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from influcoder.alive import is_gone, mark
+from influcoder.catalogue import Catalogue, is_plain, page_of, unreachable
 from influcoder.digests import FILES, files_hash
 from influcoder.errors import IntegrityError, RegistryError
 from influcoder.registered import EncoderVersion, Evidence
-from influcoder.served import served
 from influcoder.settings import MlflowSettings
 
 __all__ = ["CHALLENGER", "CHAMPION", "EncoderVersion", "Evidence", "Registry"]
@@ -35,12 +35,19 @@ class Registry:
     """
 
     def __init__(self, settings: MlflowSettings) -> None:
+        self._settings = settings
+        self._catalogue = Catalogue(settings) if is_plain(settings.tracking_uri) else None
+
+    @cached_property
+    def _mlflow(self) -> Any:
         import mlflow
 
-        self._settings = settings
-        self._mlflow: Any = mlflow
-        mlflow.set_tracking_uri(settings.tracking_uri)
-        self._client: Any = mlflow.MlflowClient()
+        mlflow.set_tracking_uri(self._settings.tracking_uri)
+        return mlflow
+
+    @cached_property
+    def _client(self) -> Any:
+        return self._mlflow.MlflowClient()
 
     @property
     def model(self) -> str:
@@ -83,7 +90,7 @@ class Registry:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Metrics of the active run; those that are not finite are left out."""
-        finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
+        finite = {name: value for name, value in metrics.items() if isfinite(value)}
         with self._errors():
             self._mlflow.log_metrics(finite, step=step)
 
@@ -103,7 +110,7 @@ class Registry:
         """What was measured, for the drift decision to compare with."""
         content = {
             "figures": evidence.figures,
-            "per_query": [float(value) if np.isfinite(value) else None for value in evidence.per_query],
+            "per_query": [float(value) if isfinite(value) else None for value in evidence.per_query],
             "pairs": evidence.pairs,
         }
         with self._errors():
@@ -114,6 +121,8 @@ class Registry:
 
         The version comes to be with all its tags: one that does not say what it came from is never to be seen.
         """
+        from influcoder.served import served
+
         with self._errors():
             info = self._mlflow.pyfunc.log_model(name="encoder", **served(self.model, folder))
             known = {**tags, FILES: files_hash(folder)}
@@ -135,6 +144,8 @@ class Registry:
 
     def pack(self, encoder: Path, index: Path, tags: Mapping[str, str], description: str) -> str:
         """Register a sentence-transformers directory together with an index as a version of `answers`; its number."""
+        from influcoder.served import served
+
         with self.run("package", {}), self._errors():
             info = self._mlflow.pyfunc.log_model(name="answers", **served(self.model, encoder, index))
             number = str(self._mlflow.register_model(info.model_uri, self.answers, tags=dict(tags)).version)
@@ -159,6 +170,8 @@ class Registry:
 
     def find(self, which: str) -> EncoderVersion | None:
         """Like `version`, but None where there is none."""
+        if self._catalogue:
+            return self._catalogue.find(which)
         from mlflow.exceptions import MlflowException
 
         with self._errors():
@@ -175,6 +188,8 @@ class Registry:
 
     def versions(self) -> list[EncoderVersion]:
         """All encoder versions, oldest first."""
+        if self._catalogue:
+            return self._catalogue.versions()
         with self._errors():
             found = self._client.search_model_versions(f"name = '{self._settings.model}'")
             # A search leaves the aliases out.
@@ -203,6 +218,8 @@ class Registry:
 
     def evidence(self, version: EncoderVersion) -> Evidence:
         """What was measured of a version when it was trained."""
+        import numpy as np
+
         with self._errors():
             content = json.loads(self._mlflow.artifacts.load_text(f"runs:/{version.run_id}/{_EVIDENCE}"))
         per_query = np.array([np.nan if value is None else value for value in content["per_query"]])
@@ -231,8 +248,8 @@ class Registry:
         return f"{self._settings.tracking_uri}/#/experiments/{experiment}/runs/{run_id}"
 
     def _as_version(self, found: Any) -> EncoderVersion:
-        url = f"{self._settings.tracking_uri}/#/models/{self._settings.model}/versions/{found.version}"
-        return EncoderVersion(str(found.version), found.run_id, tuple(sorted(found.aliases)), dict(found.tags), url)
+        number, aliases = str(found.version), tuple(sorted(found.aliases))
+        return EncoderVersion(number, found.run_id, aliases, dict(found.tags), page_of(self._settings, number))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -242,13 +259,8 @@ class Registry:
         try:
             yield
         except requests.exceptions.ConnectionError as error:
-            raise self._unreachable() from error
+            raise unreachable(self._settings.tracking_uri) from error
         except MlflowException as error:
             if "Max retries exceeded" in str(error) or "Connection refused" in str(error):
-                raise self._unreachable() from error
+                raise unreachable(self._settings.tracking_uri) from error
             raise RegistryError(f"MLflow at {self._settings.tracking_uri}: {error.message.splitlines()[0]}") from error
-
-    def _unreachable(self) -> RegistryError:
-        return RegistryError(
-            f"MLflow at {self._settings.tracking_uri} does not answer.", "Is the stack up? Run: influcoder up"
-        )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from influcoder.decoder import cache_folder, local_files
+from influcoder.addresses import cache_folder, local_files
 from influcoder.errors import DecoderError, IntegrityError, RegistryError
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore

@@ -17,6 +17,8 @@ from influcoder.settings import StoreSettings
 
 _ABSENT = ("NoSuchKey", "404", "NotFound")
 _CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+# Requests at a time where many small objects are read; the client keeps ten connections.
+READERS = 8
 # S3 refuses requests that were signed earlier or later than this.
 _SKEW = timedelta(minutes=15)
 _FULL = ("InsufficientStorage", "507", "QuotaExceeded", "XMinioStorageFull")
@@ -34,14 +36,15 @@ class ObjectStore:
         self.bucket = settings.bucket
         self._prefix = f"{settings.prefix.strip('/')}/" if settings.prefix.strip("/") else ""
         self._endpoint = settings.endpoint or "AWS S3"
-        self._client: Any = boto3.client(
-            "s3",
-            endpoint_url=settings.endpoint,
-            region_name=settings.region,
-            aws_access_key_id=settings.access_key.get_secret_value() if settings.access_key else None,
-            aws_secret_access_key=settings.secret_key.get_secret_value() if settings.secret_key else None,
-            config=Config(retries={"max_attempts": 4, "mode": "standard"}, connect_timeout=5, read_timeout=60),
-        )
+        with self._errors(""):
+            self._client: Any = boto3.client(
+                "s3",
+                endpoint_url=settings.endpoint,
+                region_name=settings.region,
+                aws_access_key_id=settings.access_key.get_secret_value() if settings.access_key else None,
+                aws_secret_access_key=settings.secret_key.get_secret_value() if settings.secret_key else None,
+                config=Config(retries={"max_attempts": 4, "mode": "standard"}, connect_timeout=5, read_timeout=60),
+            )
 
     def uri(self, key: str) -> str:
         """The `s3://` address of a key."""
@@ -197,9 +200,7 @@ class ObjectStore:
                 "there are no S3 credentials.", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
             ) from error
         except ConnectionError as error:
-            raise StoreError(
-                f"S3 at {self._endpoint} does not answer.", "Is the stack up? Run: influcoder up"
-            ) from error
+            raise silent_store(self._endpoint) from error
         except BotoCoreError as error:
             if "checksum" in str(error).lower():
                 raise IntegrityError(f"{self.uri(what)} does not match its checksum.", "Restore it.") from error
@@ -223,6 +224,11 @@ class ObjectStore:
         if code in _FULL:
             return StoreError(f"the disk behind {self._endpoint} is full.", "Free space, then run the same step again.")
         return StoreError(f"S3 at {self._endpoint} refused {what}: {error.response['Error'].get('Message') or code}")
+
+
+def silent_store(endpoint: str) -> StoreError:
+    """What to say of an endpoint that does not answer."""
+    return StoreError(f"S3 at {endpoint} does not answer.", "Is the stack up? Run: influcoder up")
 
 
 def sha256(data: bytes) -> str:

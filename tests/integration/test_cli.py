@@ -125,9 +125,11 @@ def test_status_says_what_is_wrong_when_everything_is_down(tmp_path):
         INFLUCODER_STORE__ENDPOINT="http://127.0.0.1:9",
         PREFECT_API_URL="http://127.0.0.1:9/api",
     )
-    assert done.returncode == 0, done.stderr
-    assert "what is wrong" in done.stdout
-    assert "does not answer" in done.stdout
+    assert done.returncode == 2, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert "no server answers" in done.stdout
+    for address in ("http://127.0.0.1:9", "http://127.0.0.1:9/api"):
+        assert address in done.stdout
 
 
 def test_plan_says_what_labelling_would_take_and_pays_for_its_probe_once(environment, tmp_path):

@@ -8,7 +8,7 @@ from influcoder.agreement import agreement
 from influcoder.settings import DriftSettings
 from monitoring.course import Course, Look
 from monitoring.decision import Judgement, Verdict, judge_drift, with_probe
-from monitoring.probe import Shift
+from monitoring.records import Shift
 
 SETTINGS = DriftSettings()
 PROMOTED = Look(0.40, 0.03, 250, 249, "promotion")

@@ -2,13 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from influcoder.attribution.index.reader import Index
-from influcoder.encoder import Encoder
-from influcoder.labelsets import Block
 from influcoder.samples import Sample
+
+if TYPE_CHECKING:
+    from influcoder.encoder import Encoder
+    from influcoder.labelsets import Block
+
+
+class Embeds(Protocol):
+    """What gives vectors of samples: an `Encoder`, or a `BareEncoder`."""
+
+    def view(self, sample: Sample) -> Any:
+        """What it sees of a sample."""
+
+    def embed(self, views: Sequence[Any]) -> np.ndarray:
+        """Vectors of what it sees, shape (samples, dimensions)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ class Ranking:
         return list({item.sample.hash: item.sample for _, item in self.ends}.values())
 
 
-def attribute(encoder: Encoder, output: Sample, pool: Sequence[Sample], k: int = 10, least: int = 0) -> Ranking:
+def attribute(encoder: "Encoder", output: Sample, pool: Sequence[Sample], k: int = 10, least: int = 0) -> Ranking:
     """Rank a pool in memory by estimated influence on one output; no server and no index is needed.
 
     Args:
@@ -82,7 +95,7 @@ def ranked(scores: np.ndarray, pool: Sequence[Sample], k: int, least: int = 0) -
 
 
 def attribute_from(
-    index: Index, encoder: Encoder, outputs: Sequence[Sample], k: int = 10, least: int = 0
+    index: Index, encoder: Embeds, outputs: Sequence[Sample], k: int = 10, least: int = 0
 ) -> list[Ranking]:
     """Rank an index by estimated influence on each output; the outputs alone are embedded.
 
@@ -115,7 +128,7 @@ def attribute_by(index: Index, vectors: np.ndarray, k: int = 10, least: int = 0)
     ]
 
 
-def verify(found: Ranking, exact: Block) -> Ranking:
+def verify(found: Ranking, exact: "Block") -> Ranking:
     """The same ranking with exact influence beside the estimate.
 
     Args:

@@ -1,17 +1,17 @@
 """Commands about alerts: try the channels, see the outbox, deliver what waits."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from influcoder.alerting import AlertSettings
 from influcoder.cli.terminal import console
 from influcoder.errors import AlertError, SettingsError
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+
+if TYPE_CHECKING:
+    from influcoder.alerting import AlertSettings
 
 app = typer.Typer(no_args_is_help=True, help="Who hears of what goes wrong. Example: `influcoder alerts test`")
 
@@ -48,6 +48,8 @@ def show(
 
     Examples: `influcoder alerts list`, `influcoder alerts list --waiting`
     """
+    from influcoder.settings import load_settings
+    from influcoder.store import ObjectStore
     from monitoring.alerts.state import ways
 
     listed = [way for way in ways(ObjectStore(load_settings().store)) if way.waits_for or not waiting]
@@ -75,6 +77,8 @@ def deliver() -> None:
 
     Example, for the crontab of a machine that watches the worker: `*/15 * * * * influcoder alerts deliver`
     """
+    from influcoder.settings import load_settings
+    from influcoder.store import ObjectStore
     from monitoring.alerts.approvals import unanswered
     from monitoring.alerts.channels import channels_for
     from monitoring.alerts.deliver import deliver as work
@@ -99,7 +103,9 @@ def deliver() -> None:
         raise AlertError("not every channel took its messages.", "What was not given up is tried again.")
 
 
-def _with_channels() -> AlertSettings:
+def _with_channels() -> "AlertSettings":
+    from influcoder.settings import load_settings
+
     settings = load_settings().alerts
     if not settings.channels:
         raise SettingsError(

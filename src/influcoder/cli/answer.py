@@ -7,21 +7,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from influcoder.asked import remember
 from influcoder.attribution import Ranking, attribute_from, verify
+from influcoder.attribution.attribute import Embeds
 from influcoder.attribution.index import Manifest
-from influcoder.attribution.index.manifest import pointer_of
+from influcoder.attribution.index.manifest import Embedder, pointer_of
+from influcoder.attribution.index.reader import Index
 from influcoder.cli.outputs import Asked
-from influcoder.decoder import Decoder
+from influcoder.digests import FILES
 from influcoder.errors import SampleError
-from influcoder.indexed import embedder_of, opened_index
-from influcoder.labelsets import Block
-from influcoder.labelsets.build import curvature_pool, decoder_for, label_plan
+from influcoder.fingerprints import noted
+from influcoder.indexed import embedder_of, opened_index, published_index
+from influcoder.kept import kept_files
+from influcoder.labelsets.manifest import load_manifest
 from influcoder.labelsets.plan import plan_pairs
-from influcoder.labelsets.publish import load_manifest
-from influcoder.opened import open_encoder
+from influcoder.registered import agreement_figures
 from influcoder.registry import CHAMPION, EncoderVersion, Registry
 from influcoder.samples import Corpus, Sample
 from influcoder.samples.sample import content_id
@@ -30,8 +32,17 @@ from influcoder.store import ObjectStore
 from monitoring.caveats import caveats
 from monitoring.decoders import seen_fingerprint
 
+if TYPE_CHECKING:
+    from influcoder.decoder import Decoder
+    from influcoder.encoder import Encoder
+    from influcoder.labelsets import Block
+
 # How old a warning, or its absence, and a champion may be.
 FRESH_SECONDS = 60.0
+
+
+# What embeds outputs, what decides about its vectors, and the index with what a reader has to know of it.
+_Opened = tuple[Embeds, Embedder, tuple[Index, str]]
 
 
 @dataclass(frozen=True)
@@ -74,19 +85,11 @@ class Answer:
 
     @cached_property
     def _behind(self) -> dict[str, Any]:
-        figures = {
-            "agreement": "agreement.rho",
-            "agreement_lo": "agreement.lo",
-            "agreement_hi": "agreement.hi",
-            "agreement_floor": "agreement.floor",
-            "agreement_lift": "agreement.lift",
-            "agreement_ceiling": "labels.ceiling",
-        }
         return {
             "encoder": self.champion.version,
             "label_set": self.champion.label_set_id,
             "decoder": self.champion.decoder_fingerprint,
-            **{name: self.champion.figure(tag) for name, tag in figures.items()},
+            **agreement_figures(self.champion),
             "index": self.index.id,
             "corpus": self.index.corpus_uri,
         }
@@ -98,24 +101,45 @@ class Answerer:
     Args:
         settings: decoder, corpus and servers.
         folder: for the encoder's files; it must outlive the answerer.
+        few: whether a few outputs alone are asked about, so that a closed form need not be loaded as a torch module.
     Raises:
         RegistryError: there is no champion.
     """
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, folder: Path, few: bool = False) -> None:
+        self._settings, self._folder = settings, folder
         self._looked: float | None = None
         self._warnings: tuple[str, ...] = ()
         self._registry, self._store = Registry(settings.mlflow), ObjectStore(settings.store)
         self.champion = self._registry.version(CHAMPION)
         self._spec = load_manifest(self._store, self.champion.label_set_id).identity.teacher.spec
-        self.encoder = open_encoder(self._registry, self.champion, folder, settings)
-        self._embedder = embedder_of(self._registry, self.champion, self.encoder)
-        place = (self._store, self.champion, self.encoder, self._embedder, settings.corpus)
-        self.index, self._stale = opened_index(*place)
+        self._embeds, self._embedder, (self.index, self._stale) = (self._bare() if few else None) or self._whole()
         # Another storage type of the weights is another fingerprint, and what was seen of a decoder is of the default.
         seen = seen_fingerprint(self._store, settings.decoder) if self._spec.dtype == "float32" else None
         self._present = seen or self._decoder.fingerprint
+
+    @cached_property
+    def encoder(self) -> "Encoder":
+        """The champion, loaded."""
+        from influcoder.opened import open_encoder
+
+        return open_encoder(self._registry, self.champion, self._folder, self._settings)
+
+    def _whole(self) -> "_Opened":
+        embedder = embedder_of(self._registry, self.champion, self.encoder)
+        place = (self._store, self.champion, self.encoder, embedder, self._settings.corpus)
+        return self.encoder, embedder, opened_index(*place)
+
+    def _bare(self) -> "_Opened | None":
+        """A closed form without torch; None where the champion is none, or where an index has to be built first."""
+        from influcoder.encoder.bare import BareEncoder, is_closed_form
+
+        files = kept_files(self._registry, self.champion)
+        if files is None or not is_closed_form(files) or (encoder := BareEncoder(files)).looks_at_states:
+            return None
+        embedder = Embedder(files=self.champion.tags[FILES])
+        found = published_index(self._store, embedder, self._settings.corpus)
+        return (encoder, embedder, found) if found else None
 
     def output(self, asked: Asked) -> Sample:
         """What is to be attributed, as a sample.
@@ -127,7 +151,7 @@ class Answerer:
             return asked.sample
         if not asked.prompt.strip() and not asked.answer.strip():
             raise SampleError("there is nothing to attribute.", "Give --prompt, --answer or both.")
-        context = _chat(self._decoder, asked.prompt) if asked.prompt else ""
+        context = self._chat(asked.prompt) if asked.prompt else ""
         target = asked.answer or self._decoder.generate(context)
         if not target.strip():
             raise SampleError("the decoder answers this prompt with nothing.", "Give an answer, or another prompt.")
@@ -146,25 +170,41 @@ class Answerer:
             exact: of how many of each end exact influence is computed, too.
             private: leave them out of the log of questions.
         """
-        found = attribute_from(self.index, self.encoder, outputs, k, least)
+        found = attribute_from(self.index, self._embeds, outputs, k, least)
         if exact:
             found = [self._verified(*pair, exact) for pair in zip(outputs, found, strict=True)]
         remember(self._store, self._settings.asked, outputs, self.champion.version, self._present, private)
         answered = (self.champion, self.index.manifest, self.warnings())
         return [Answer(output, ranking, *answered) for output, ranking in zip(outputs, found, strict=True)]
 
-    def exact(self, output: Sample, samples: Sequence[Sample]) -> Block:
+    def exact(self, output: Sample, samples: Sequence[Sample]) -> "Block":
         """Exact influence of samples on an output, which is the one query; what is cached is not computed again."""
+        from influcoder.labelsets.build import label_plan
+
         plan = plan_pairs([output], list(samples), self._pool, self._settings.labels.seed, self._spec.curved_on)
         return label_plan(self._settings, self._decoder, self._spec, plan, self._store).block("report")
 
     @cached_property
-    def _decoder(self) -> Decoder:
+    def _decoder(self) -> "Decoder":
+        from influcoder.labelsets.build import decoder_for
+
         return decoder_for(self._settings, self._spec)
 
     @cached_property
     def _pool(self) -> Corpus:
+        from influcoder.labelsets.build import curvature_pool
+
         return curvature_pool(self._settings, self._spec)
+
+    def _chat(self, prompt: str) -> str:
+        known = noted(self._settings.decoder)
+        if known is not None and "_decoder" not in vars(self):
+            return known.chat(prompt)
+        tokenizer = self._decoder.tokenizer
+        if not tokenizer.chat_template:
+            return prompt
+        message = [{"role": "user", "content": prompt}]
+        return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
 
     def _verified(self, output: Sample, found: Ranking, exact: int) -> Ranking:
         return verify(found, self.exact(output, Ranking(found.most[:exact], found.least[:exact]).samples))
@@ -184,10 +224,10 @@ class Answerer:
 
 
 @contextmanager
-def answering(settings: Settings) -> Iterator[Answerer]:
-    """An answerer, while it is needed."""
+def answering(settings: Settings, few: bool = False) -> Iterator[Answerer]:
+    """An answerer, while it is needed; see there."""
     with tempfile.TemporaryDirectory() as folder:
-        yield Answerer(settings, Path(folder))
+        yield Answerer(settings, Path(folder), few)
 
 
 def answer_of(
@@ -204,10 +244,3 @@ def answer_of(
     with answering(load_settings(decoder=decoder_uri or None, corpus=corpus or None)) as answerer:
         output = answerer.output(Asked(prompt=prompt, answer=answer or ""))
         return answerer.answers([output], k, least, exact, private)[0]
-
-
-def _chat(decoder: Decoder, prompt: str) -> str:
-    if not decoder.tokenizer.chat_template:
-        return prompt
-    message = [{"role": "user", "content": prompt}]
-    return str(decoder.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from influcoder.cli import alerts, attribute, audit, champion, checks, filtering, indexes, questions, regions, serve
-from influcoder.cli.stack import SERVERS, Stack
-from influcoder.cli.terminal import console
+from influcoder.cli.chosen import STACKS, current_stack
+from influcoder.cli.prepare import Group, prepare
+from influcoder.cli.stack import SERVERS
+from influcoder.cli.terminal import AsJson, console, print_json
 from influcoder.errors import InflucoderError, ServiceError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = typer.Typer(cls=Group, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 app.add_typer(alerts.app, name="alerts")
-STACKS = Path(".influcoder")
 
 Decoder = Annotated[str | None, typer.Option(help="decoder checkpoint: a directory, .gguf, package:NAME, hf:NAME")]
 Corpus = Annotated[str | None, typer.Option(help="pool of samples: docs:PACKAGES, .jsonl, .parquet, hf:NAME")]
@@ -24,9 +24,15 @@ Corpus = Annotated[str | None, typer.Option(help="pool of samples: docs:PACKAGES
 
 @app.callback()
 def root(
+    context: typer.Context,
     stack: Annotated[
-        str, typer.Option(help="which local stack to talk to, `.influcoder/NAME`", envvar="INFLUCODER_STACK")
-    ] = "local",
+        str | None,
+        typer.Option(
+            help="which local stack to talk to, `.influcoder/NAME`",
+            envvar="INFLUCODER_STACK",
+            show_default="local, or the only one that runs",
+        ),
+    ] = None,
 ) -> None:
     """Data attribution for language models that is cheap, and checked.
 
@@ -34,9 +40,7 @@ def root(
 
     Example: `influcoder up && influcoder label && influcoder train && influcoder promote && influcoder check`
     """
-    os.environ["INFLUCODER_STACK"] = stack
-    for name, value in Stack(STACKS / stack).environment().items():
-        os.environ.setdefault(name, value)
+    prepare(context, stack)
 
 
 @app.command()
@@ -187,19 +191,21 @@ def retrain(check_id: Annotated[str, typer.Argument(help="id of a check whose ve
 
 
 @app.command()
-def status() -> None:
+def status(as_json: AsJson = False) -> None:
     """Decoder, champion, its labels, last check, next scheduled run, and what is wrong, on one screen.
 
-    Example: `influcoder status`
+    Ends with 0 where all is well, 1 where something is wrong, 2 where no server answers.
+
+    Examples: `influcoder status`, `influcoder status --json`
     """
-    from influcoder.cli.status import gather
+    from influcoder.cli.status import look
 
-    console.print(gather(current_stack()))
-
-
-def current_stack() -> Stack:
-    """The stack that `--stack` or `$INFLUCODER_STACK` names."""
-    return Stack(STACKS / os.environ.get("INFLUCODER_STACK", "local"))
+    found = look(current_stack())
+    if as_json:
+        print_json(found.record())
+    else:
+        console.print(found.unreachable or found.table(), soft_wrap=bool(found.unreachable))
+    raise typer.Exit(found.code)
 
 
 def main() -> None:
@@ -222,5 +228,7 @@ def main() -> None:
 
 def fail(message: str) -> None:
     """Say what went wrong, without a traceback, and end with code 1."""
+    from rich.console import Console
+
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error[/red]: {message}")
     sys.exit(1)

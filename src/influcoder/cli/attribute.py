@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from influcoder.cli.terminal import console
+from influcoder.cli.terminal import AsJson, console
 from influcoder.errors import SettingsError
-from influcoder.progress import progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,7 +37,7 @@ def attribute(
     decoder: Annotated[str | None, typer.Option(help="the decoder in use, see `influcoder label --help`")] = None,
     corpus: Annotated[str | None, typer.Option(help="the pool; its index is built where there is none")] = None,
     out: Annotated[Path | None, typer.Option(help="write rows to this .jsonl or .parquet file")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a table")] = False,
+    as_json: AsJson = False,
     private: Annotated[bool, typer.Option("--private", help="leave this question out of the log of questions")] = False,
 ) -> None:
     """Say which samples of the corpus drove an output most, and least; of one output, or of a file of them.
@@ -50,8 +47,12 @@ def attribute(
     """
     if bool(file) == bool(prompt.strip() or (answer or "").strip()):
         raise SettingsError("give --prompt, --answer or both, or else --file.", "See influcoder attribute --help")
+    from rich.console import Console
+    from rich.markup import escape
+
     from influcoder.cli.answer import answering
     from influcoder.cli.outputs import Asked, read_outputs, written
+    from influcoder.progress import progress
     from influcoder.settings import load_settings
 
     asked = read_outputs(file) if file else iter([Asked(prompt=prompt, answer=answer or "")])
@@ -59,7 +60,7 @@ def attribute(
     # A file that can't be written is found out before an index is built.
     with ExitStack() as stack:
         sink = stack.enter_context(written(out)) if out else None
-        answerer = stack.enter_context(answering(settings))
+        answerer = stack.enter_context(answering(settings, few=file is None))
         ticker = stack.enter_context(progress("attributing", None)) if file and out else None
         while batch := [answerer.output(item) for item in islice(asked, BATCH)]:
             found = answerer.answers(batch, k, least, verify, private)
@@ -86,6 +87,7 @@ def _show(found: "list[Answer]", as_json: bool) -> None:
 
 def table(answer: "Answer") -> "Table":
     """The answer for a terminal."""
+    from rich.markup import escape
     from rich.table import Table
 
     from influcoder.attribution.excerpt import excerpt

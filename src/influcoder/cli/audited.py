@@ -12,7 +12,7 @@ from influcoder.champions import Champions
 from influcoder.cli.answer import Answer, Answerer
 from influcoder.errors import SampleError
 from influcoder.journal import Action, Entry, Event, entries
-from influcoder.labelsets.publish import load_manifest
+from influcoder.labelsets.manifest import load_manifest
 from influcoder.provenance import code_commit, now, person
 from influcoder.registry import EncoderVersion, Registry
 from influcoder.samples import Sample

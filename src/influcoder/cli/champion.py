@@ -1,10 +1,11 @@
 """Commands that decide who is champion, and the journal of those that did."""
 
+import sys
 from typing import Annotated
 
 import typer
 
-from influcoder.cli.terminal import console
+from influcoder.cli.terminal import AsJson, console, print_json
 from influcoder.errors import InflucoderError, SettingsError
 
 Reason = Annotated[str, typer.Option(help="why, for the journal")]
@@ -49,7 +50,10 @@ def approve(
     console.print(answer(version, not reject, reason))
 
 
-breaker = typer.Typer(no_args_is_help=True, help="The breaker, which stops retraining after too many failures.")
+breaker = typer.Typer(
+    no_args_is_help=True,
+    help="The breaker, which stops retraining after too many failures. Example: `influcoder breaker reset --help`",
+)
 
 
 @breaker.command()
@@ -93,7 +97,7 @@ def rollback(
 
 
 def journal(
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a table")] = False,
+    as_json: AsJson = False,
     verify: Annotated[bool, typer.Option("--verify", help="only say whether the chain is intact")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="move the alias to where the journal says")] = False,
     adopt: Annotated[bool, typer.Option("--adopt", help="journal an alias that was moved by hand")] = False,
@@ -132,14 +136,24 @@ def watch(
     flow(decoder)
 
 
-def encoders(decoder: Annotated[str | None, typer.Option(help="the decoder in use")] = None) -> None:
+def encoders(
+    decoder: Annotated[str | None, typer.Option(help="the decoder in use")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List encoder versions by the decoder that each was distilled for.
 
-    Example: `influcoder encoders`
+    Examples: `influcoder encoders`, `influcoder encoders --json`
     """
-    from influcoder.cli.listing import table
+    from influcoder.cli.listing import listing
 
-    console.print(table(decoder))
+    found = listing(decoder)
+    if not as_json:
+        console.print(found.table())
+        return
+    for row in found.rows():
+        print_json(row)
+    if found.present is None:
+        print(found.caption, file=sys.stderr)
 
 
 def backfill(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from influcoder.cli.terminal import console
+from influcoder.cli.terminal import AsJson, console, print_json
 
 if TYPE_CHECKING:
     from monitoring.check import Check
@@ -24,16 +24,21 @@ COLUMNS = (
 WORDS = ("check", "verdict")
 
 
-def checks() -> None:
+def checks(as_json: AsJson = False) -> None:
     """Every check: verdict, agreement, evidence of a fall, and what was spent on its labels and why no more.
 
-    Example: `influcoder checks`
+    Examples: `influcoder checks`, `influcoder checks --json`
     """
     from influcoder.settings import load_settings
     from influcoder.store import ObjectStore
     from monitoring.check import checks as every
 
-    console.print(table(every(ObjectStore(load_settings().store))))
+    found = every(ObjectStore(load_settings().store))
+    if not as_json:
+        console.print(table(found))
+        return
+    for check in found:
+        print_json(check.model_dump(mode="json"))
 
 
 def table(found: Sequence["Check"]) -> Table:

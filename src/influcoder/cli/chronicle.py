@@ -33,19 +33,6 @@ def mend(adopt: bool, reason: str) -> str:
     return f"the alias points to version {entry.version}, as entry {entry.number} says"
 
 
-def status(wrong: list[str]) -> str:
-    """One line about the journal; what is wrong with it is appended to the list."""
-    state = champions().state()
-    if state.problem:
-        wrong.append(state.problem)
-    agrees = "the alias differs" if state.problem else "the alias agrees"
-    if not state.entries:
-        return f"no entries, {agrees}"
-    last = state.entries[-1]
-    said = f"version {last.version} {last.action} by {last.actor} at {last.created}"
-    return escape(f"{last.number} entries, chain intact, {agrees}; last: {said}")
-
-
 def table(found: Sequence[Entry]) -> Table:
     """The entries as a table, oldest first."""
     grid = Table(title="Journal", title_justify="left")

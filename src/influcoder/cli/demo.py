@@ -23,8 +23,8 @@ from influcoder.registry import CHAMPION, Registry
 from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import Check, checks
-from monitoring.decision import Verdict
 from monitoring.explained import Explained, load_cause
+from monitoring.records import Verdict
 from monitoring.retraining import answer_of
 
 EVENT_SECONDS = 90.0

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from influcoder.cli.terminal import console
+from influcoder.cli.terminal import AsJson, console, print_json
 from influcoder.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -37,16 +37,22 @@ def index(
     console.print(f"index {found}")
 
 
-def indexes() -> None:
+def indexes(as_json: AsJson = False) -> None:
     """List the indexes that are published; the one of a version that was rolled back to answers again.
 
-    Example: `influcoder indexes`
+    Examples: `influcoder indexes`, `influcoder indexes --json`
     """
     from influcoder.attribution.index import manifests
     from influcoder.settings import load_settings
     from influcoder.store import ObjectStore
 
-    console.print(_table(manifests(ObjectStore(load_settings().store))))
+    found = manifests(ObjectStore(load_settings().store))
+    if not as_json:
+        console.print(_table(found))
+        return
+    for item in found:
+        origin = {"encoder": item.origin.encoder_version, "corpus": item.corpus_uri, "samples": item.rows}
+        print_json({"index": item.id, **origin, "bytes": item.bytes, "recall": item.recall, "created": item.created})
 
 
 def _table(found: "list[Manifest]") -> "Table":

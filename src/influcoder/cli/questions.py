@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from influcoder.cli.terminal import console
+from influcoder.cli.terminal import AsJson, console
 from influcoder.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def asked(
-    as_json: Annotated[bool, typer.Option("--json", help="every question as a JSON line")] = False,
+    as_json: AsJson = False,
     purge: Annotated[bool, typer.Option("--purge", help="delete the log, or what lies before --before")] = False,
     expire: Annotated[bool, typer.Option("--expire", help="delete what is older than asked.keep_days")] = False,
     before: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="a UTC day, for --purge")] = None,

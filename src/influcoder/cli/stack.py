@@ -11,14 +11,16 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from influcoder.cli.flow_start import warm_socket
 from influcoder.cli.forkclient import is_listening
 from influcoder.cli.ports import choose
 from influcoder.cli.wait import wait_for_port
 from influcoder.errors import ServiceError
-from influcoder.settings import StoreSettings
-from influcoder.store import ObjectStore
+
+if TYPE_CHECKING:
+    from influcoder.settings import StoreSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 SERVERS = ("s3", "mlflow", "prefect", "evidently")
@@ -87,6 +89,9 @@ class Stack:
         for name in SERVERS:
             self._wait(name)
             say(f"{name} answers at {self.urls()[name]} ({time.monotonic() - started:.0f} s)")
+        # Only whoever starts servers needs more than a stack's name and addresses.
+        from influcoder.store import ObjectStore
+
         for bucket in ("influcoder", "mlflow"):
             ObjectStore(self._store_settings(bucket)).ensure_bucket()
         if not self._is_warm():
@@ -164,7 +169,9 @@ class Stack:
             lines["INFLUCODER_SETTINGS"] = str((self.folder / "influcoder.toml").resolve())
         _private(self.env_file, "".join(f"{name}={value}\n" for name, value in lines.items()))
 
-    def _store_settings(self, bucket: str) -> StoreSettings:
+    def _store_settings(self, bucket: str) -> "StoreSettings":
+        from influcoder.settings import StoreSettings
+
         env = self.environment()
         return StoreSettings(
             bucket=bucket,

@@ -1,135 +1,114 @@
 """Everything that a person on call asks first, on one screen; a server that is away does not hide the rest."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from influcoder.alerting import AlertSettings
-from influcoder.cli import chronicle
+from influcoder.catalogue import unreachable
+from influcoder.cli import status_lines as lines
+from influcoder.cli.reach import PrefectServer, answers, no_prefect, silent_prefect
 from influcoder.cli.stack import Stack
+from influcoder.cli.status_lines import Said
 from influcoder.cli.tables import facts
 from influcoder.errors import InflucoderError
-from influcoder.journal import entries
-from influcoder.labelsets.publish import latest
-from influcoder.registered import agreement_words
-from influcoder.registry import CHALLENGER, CHAMPION, EncoderVersion, Registry
+from influcoder.registry import CHALLENGER, Registry
 from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
-from monitoring.alerts.state import problems, ways
-from monitoring.breaker import degraded, failures
-from monitoring.check import checks
-from monitoring.decision import Verdict
-from monitoring.explained import load_cause
-from monitoring.retraining import Case
+from influcoder.store import ObjectStore, silent_store
+
+WELL, WRONG, UNREACHABLE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Status:
+    """How everything stands.
+
+    Args:
+        lines: what is known, by its name.
+        unreachable: the one sentence to say where no server answers; empty otherwise.
+    """
+
+    lines: dict[str, Said] = field(default_factory=dict)
+    unreachable: str = ""
+
+    @property
+    def wrong(self) -> list[str]:
+        """What is wrong, each once."""
+        found = (problem for line in self.lines.values() for problem in line.wrong)
+        return [self.unreachable] if self.unreachable else list(dict.fromkeys(found))
+
+    @property
+    def code(self) -> int:
+        """The exit code: 0 well, 1 something is wrong, 2 no server answers."""
+        return UNREACHABLE if self.unreachable else WRONG if self.wrong else WELL
+
+    def table(self) -> Table:
+        """The screen."""
+        rows = [(name, escape(said.words)) for name, said in self.lines.items()]
+        return facts("Influcoder", [*rows, ("what is wrong", escape("\n".join(self.wrong)) or "nothing")])
+
+    def record(self) -> dict[str, Any]:
+        """The same as a JSON object."""
+        known = {name.replace(" ", "_"): said.data for name, said in self.lines.items()}
+        return {"code": self.code, **known, "wrong": self.wrong}
 
 
 def gather(stack: Stack) -> Table:
     """The status as a table of two columns."""
-    settings = load_settings()
-    wrong: list[str] = []
+    return look(stack).table()
 
-    def line(name: str, value: Callable[[], str]) -> tuple[str, str]:
-        try:
-            return name, value()
-        except InflucoderError as error:
-            wrong.append(str(error))
-            return name, "unknown"
 
-    store = ObjectStore(settings.store)
-    rows = [
-        ("decoder", settings.decoder),
-        ("corpus", settings.corpus),
-        line("champion", lambda: _version(_registry().find(CHAMPION), wrong)),
-        line("challenger", lambda: _version(_registry().find(CHALLENGER))),
-        line("journal", lambda: chronicle.status(wrong)),
-        line("breaker", lambda: _breaker(store, settings, wrong)),
-        line("latest labels", lambda: latest(store) or "none"),
-        line("last check", lambda: _last_check(store, wrong)),
-        line("alerts", lambda: _alerts(settings.alerts, store, wrong)),
-        line("next check", _next_check),
-        ("servers", ", ".join(f"{name} {url}" for name, url in stack.urls().items()) or "not of a local stack"),
+def look(stack: Stack) -> Status:
+    """Ask every server that answers, all at once."""
+    settings, prefect = load_settings(), PrefectServer.named()
+    places = {"S3": settings.store.endpoint, "MLflow": settings.mlflow.tracking_uri, "Prefect": prefect.url}
+    asked = {name: url for name, url in places.items() if url and url.startswith("http")}
+    with ThreadPoolExecutor() as pool:
+        up = dict(zip(asked, pool.map(answers, asked.values()), strict=True))
+        if "MLflow" not in asked:
+            # A file or a database is no server that could be asked whether it is there.
+            up["MLflow"] = True
+        if not any(up.values()):
+            named = ", ".join(f"{name} at {url}" for name, url in asked.items())
+            return Status(unreachable=f"no stack is running, and no server answers: {named}. Run: influcoder up")
+        # An endpoint that nobody names is that of AWS.
+        away = {name: error for name, error in _gone(settings, prefect).items() if not up.get(name, name == "S3")}
+        found = pool.map(lambda line: _said(line, away), _lines(settings, prefect))
+    urls = stack.urls()
+    fixed = {"decoder": Said(settings.decoder, settings.decoder), "corpus": Said(settings.corpus, settings.corpus)}
+    servers = Said(", ".join(f"{name} {url}" for name, url in urls.items()) or "not of a local stack", urls)
+    return Status({**fixed, **dict(found), "servers": servers})
+
+
+def _lines(settings: Settings, prefect: PrefectServer) -> list[lines.Line]:
+    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    return [
+        lines.Line("champion", ("MLflow",), lambda: lines.champion(registry)),
+        lines.Line("challenger", ("MLflow",), lambda: lines.version(registry.find(CHALLENGER))),
+        lines.Line("journal", ("S3", "MLflow"), lambda: lines.journal(store, registry)),
+        lines.Line("breaker", ("S3",), lambda: lines.breaker(store, settings)),
+        lines.Line("latest labels", ("S3",), lambda: lines.labels(store)),
+        lines.Line("last check", ("S3",), lambda: lines.last_check(store)),
+        lines.Line("alerts", ("S3",), lambda: lines.alerts(settings.alerts, store)),
+        lines.Line("next check", ("Prefect",), lambda: lines.next_check(prefect)),
     ]
-    rows.append(("what is wrong", "\n".join(dict.fromkeys(wrong)) or "nothing"))
-    return facts("Influcoder", rows)
 
 
-def _registry() -> Registry:
-    return Registry(load_settings().mlflow)
+def _gone(settings: Settings, prefect: PrefectServer) -> dict[str, InflucoderError]:
+    return {
+        "S3": silent_store(settings.store.endpoint or ""),
+        "MLflow": unreachable(settings.mlflow.tracking_uri),
+        "Prefect": silent_prefect(prefect.url) if prefect.url else no_prefect(),
+    }
 
 
-def _version(found: EncoderVersion | None, wrong: list[str] | None = None) -> str:
-    if found is None:
-        if wrong is not None:
-            wrong.append("there is no champion yet. Run: influcoder train, then influcoder promote")
-        return "none"
-    tags = found.tags
-    return escape(
-        f"version {found.version}, agreement {agreement_words(tags)}, labels {found.label_set_id}, "
-        f"decoder {found.decoder_fingerprint[:12]}"
-    )
-
-
-def _breaker(store: ObjectStore, settings: Settings, wrong: list[str]) -> str:
-    found = entries(store, settings.mlflow.model)
-    if said := degraded(found):
-        wrong.append(said)
-        return "open: retraining has stopped"
-    return f"closed, {len(failures(found))} of {settings.retraining.failures} failures in a row"
-
-
-def _last_check(store: ObjectStore, wrong: list[str]) -> str:
-    found = checks(store)
-    if not found:
-        return "none"
-    last = found[-1]
-    if last.verdict is Verdict.DRIFT:
-        record = Case(store, last.id).record
-        if record is None:
-            wrong.append(f"check {last.id} found drift and is not answered. Run: influcoder sweep")
-        elif not record.promoted:
-            wrong.append(f"the retraining for check {last.id} is {record.phase}: {record.reason}")
-    rho = last.figures["rho"]
-    spent = f"; {last.spent}" if last.spent else ""
-    bounds = f", {last.bounds}" if last.bounds else ""
-    cause = load_cause(store, last.id)
-    why = f"; cause: {cause.cause}" if cause else ""
-    said = f"{last.verdict} at {last.created}, agreement {rho['value']:.3f} [{rho['lo']:.3f}, {rho['hi']:.3f}]"
-    return escape(f"{said}{bounds}; {last.judgement.reason}{why}{spent}")
-
-
-def _alerts(settings: AlertSettings, store: ObjectStore, wrong: list[str]) -> str:
-    listed = ways(store)
-    wrong.extend(problems(settings, store, listed, datetime.now(UTC)))
-    names = ", ".join(channel.name for channel in settings.channels) or "nobody"
-    waiting = sum(1 for way in listed if way.waits_for)
-    return f"{len(listed)} raised, {waiting} waiting; told: {names}"
-
-
-def _next_check() -> str:
-    import httpx
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import (
-        FlowFilter,
-        FlowFilterName,
-        FlowRunFilter,
-        FlowRunFilterState,
-        FlowRunFilterStateName,
-    )
-    from prefect.client.schemas.sorting import FlowRunSort
-
-    scheduled = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Scheduled"])))
-    checks_only = FlowFilter(name=FlowFilterName(any_=["check"]))
+def _said(line: lines.Line, away: dict[str, InflucoderError]) -> tuple[str, Said]:
     try:
-        with get_client(sync_client=True) as client:
-            order = FlowRunSort.EXPECTED_START_TIME_ASC
-            runs = client.read_flow_runs(flow_filter=checks_only, flow_run_filter=scheduled, sort=order, limit=1)
-            if not runs or runs[0].expected_start_time is None:
-                return "none is scheduled"
-            flow = client.read_flow(runs[0].flow_id)
-    except (httpx.HTTPError, RuntimeError) as error:
-        raise InflucoderError("Prefect does not answer.", "Run: influcoder up") from error
-    start = runs[0].expected_start_time
-    hours = (start.timestamp() - datetime.now(UTC).timestamp()) / 3600
-    return f"{flow.name} at {start:%Y-%m-%d %H:%M} UTC, in {hours:.1f} hours"
+        for server in line.servers:
+            if server in away:
+                raise away[server]
+        return line.name, line.ask()
+    except InflucoderError as error:
+        return line.name, Said("unknown", None, (str(error),))

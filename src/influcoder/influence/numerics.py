@@ -5,7 +5,6 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from influcoder.agreement import per_query_spearman
 from influcoder.decoder import Decoder
@@ -19,6 +18,7 @@ from influcoder.influence.rounding import in_dtype, rounded_to_bfloat16
 from influcoder.influence.scores import as_cosine, exact_influence
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.influence.tokens import tokenize
+from influcoder.influence.worth import Numerics
 from influcoder.samples import Sample
 from influcoder.store import sha256
 
@@ -27,37 +27,6 @@ logger = logging.getLogger(__name__)
 SHARE = 3
 MIN_QUERIES = 2
 MIN_CANDIDATES = 5
-
-
-class Numerics(BaseModel):
-    """A teacher against itself where seeds, samples and weights are the same and only rounding differs.
-
-    Args:
-        queries: number of queries that it was measured on.
-        candidates: number of candidates.
-        batches: mean per-query ρ with features computed beside samples of other lengths than in the labels' batches.
-        batches_error: largest absolute difference of a cosine then.
-        dtype: the other floating-point type: `bfloat16`, of which only the rounding is taken, or `float32`.
-        dtypes: mean per-query ρ with features of the same decoder in that type; None where memory was too short.
-        dtypes_error: largest absolute difference of a cosine then.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    queries: int
-    candidates: int
-    batches: float
-    batches_error: float
-    dtype: str
-    dtypes: float | None = None
-    dtypes_error: float | None = None
-
-    def __str__(self) -> str:
-        moved = f"in other batches they keep ρ {self.batches:.4f} (cosines move by {self.batches_error:.1e} at most)"
-        if self.dtypes is not None:
-            how = "rounded to" if self.dtype == "bfloat16" else "in"
-            moved += f", with the decoder {how} {self.dtype} ρ {self.dtypes:.4f} ({self.dtypes_error:.1e})"
-        return f"Arithmetic alone moves them too: {moved}; {self.queries} queries × {self.candidates} candidates."
 
 
 def measure_numerics(

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from influcoder.decoder import Decoder, load_decoder
 from influcoder.errors import SettingsError
+from influcoder.fingerprints import note
 from influcoder.influence.adam import AdamState, load_state
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.labeller import Effort, label_samples
 from influcoder.influence.numerics import measure_numerics
-from influcoder.influence.reliability import Reliability, measure_reliability
+from influcoder.influence.reliability import measure_reliability
 from influcoder.influence.remote import Order, label_on_ray
 from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.influence.worth import Reliability
 from influcoder.labelsets.labelset import LabelSet, assemble, assemble_pairs
 from influcoder.labelsets.pairwise import measure_ceiling, reference_of, score_pairs
 from influcoder.labelsets.plan import Plan, other_reference
@@ -134,6 +136,8 @@ def decoder_for(settings: Settings, spec: TeacherSpec) -> Decoder:
             f"decoder {settings.decoder} reads {positions} tokens at most, and the teacher shows it {spec.max_tokens}.",
             f"Set teacher.max_tokens to {positions} or less.",
         )
+    if spec.dtype == "float32" and not decoder.files_changed:
+        note(settings.decoder, decoder)
     return decoder
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 from influcoder.errors import ScoreTableError
 from influcoder.influence.numerics import MIN_CANDIDATES, MIN_QUERIES
 from influcoder.influence.pairs import PairScores
-from influcoder.influence.reliability import Reliability, reliability_of
+from influcoder.influence.reliability import reliability_of
 from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.influence.worth import Reliability
 from influcoder.labelsets.labelset import SCORES, LabelSet, assemble_pairs
 from influcoder.labelsets.plan import Entry, Plan
 from influcoder.samples import SPLITS, Corpus, Sample, split_of

@@ -11,9 +11,9 @@ from influcoder.errors import SampleError
 from influcoder.influence.cache import FeatureTable
 from influcoder.influence.labeller import Labelled
 from influcoder.influence.pairs import PairScores
-from influcoder.influence.reliability import Reliability
 from influcoder.influence.scores import exact_influence
 from influcoder.influence.teacher import Teacher
+from influcoder.influence.worth import Reliability
 from influcoder.labelsets.manifest import Identity, SampleRef, Source
 from influcoder.labelsets.plan import REFERENCE, Entry, Plan
 from influcoder.samples import ASKED, Sample

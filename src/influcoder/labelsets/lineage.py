@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from influcoder.labelsets.labelset import LabelSet
-from influcoder.labelsets.manifest import Manifest
-from influcoder.labelsets.publish import load_label_set, load_manifest
+from influcoder.labelsets.manifest import Manifest, load_manifest
+from influcoder.labelsets.publish import load_label_set
 from influcoder.store import ObjectStore
 
 # More than a closed form learns from at once.

@@ -5,12 +5,16 @@ import importlib.metadata
 import json
 import platform
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from influcoder.influence.reliability import Reliability
+from influcoder.errors import IntegrityError
 from influcoder.influence.teacher import Teacher
+from influcoder.influence.worth import Reliability
+from influcoder.sealed import unseal_if_sealed
+from influcoder.store import ObjectStore
 
 SCHEMA = 2
+LATEST = "labelsets/latest.json"
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "pyarrow", "influcoder")
 
 
@@ -104,6 +108,56 @@ class Manifest(_Record):
     def count(self, split: str, role: str) -> int:
         """Number of samples in a role of a split."""
         return sum(ref.split == split and ref.role == role for ref in self.identity.samples)
+
+
+def load_manifest(store: ObjectStore, label_set_id: str) -> Manifest:
+    """The manifest of a published label set.
+
+    Raises:
+        IntegrityError: there is none, or it is not the one that the id stands for.
+    """
+    key = f"{folder_of(label_set_id)}/manifest.json"
+    if not store.exists(key):
+        raise IntegrityError(f"there is no label set {label_set_id!r} in {store.uri('')}.")
+    try:
+        manifest = Manifest.model_validate_json(store.get(key))
+    except ValidationError as error:
+        raise IntegrityError(f"{store.uri(key)} is no manifest.", "Restore it from a backup.") from error
+    if manifest.identity.schema_version != SCHEMA:
+        raise IntegrityError(
+            f"label set {label_set_id} has version {manifest.identity.schema_version} of the format, not {SCHEMA}.",
+            "Label again with this version of influcoder, or read it with the one that wrote it.",
+        )
+    if manifest.id != label_set_id:
+        raise IntegrityError(
+            f"{store.uri(key)} was changed: it says what {manifest.id} would stand for.", "Restore it from a backup."
+        )
+    return manifest
+
+
+def latest(store: ObjectStore) -> str | None:
+    """The id of the newest training label set, None where there is none.
+
+    Raises:
+        IntegrityError: the pointer was damaged.
+    """
+    return named_by(store, store.read_if_there(LATEST)[0])
+
+
+def named_by(store: ObjectStore, pointer: bytes | None) -> str | None:
+    """The id in what the pointer to the newest label set holds."""
+    try:
+        return None if pointer is None else str(json.loads(unseal_if_sealed(pointer) or b"")["id"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"{store.uri(LATEST)} was damaged.",
+            "Delete it, then label again: features are cached, and the pointer is written anew.",
+        ) from error
+
+
+def folder_of(label_set_id: str) -> str:
+    """Where a label set is kept."""
+    return f"labelsets/{label_set_id}"
 
 
 def library_versions() -> dict[str, str]:

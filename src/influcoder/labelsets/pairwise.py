@@ -12,9 +12,10 @@ from influcoder.errors import SettingsError
 from influcoder.influence.cache import FeatureCache
 from influcoder.influence.ekfac import ekfac_influence
 from influcoder.influence.pairs import PairScores
-from influcoder.influence.reliability import Reliability, reliability_of
+from influcoder.influence.reliability import reliability_of
 from influcoder.influence.teacher import Teacher, TeacherSpec
 from influcoder.influence.tokens import tokenize
+from influcoder.influence.worth import Reliability
 from influcoder.labelsets.plan import REFERENCE, ROLES, Plan
 from influcoder.samples import SPLITS, Sample
 from influcoder.store import sha256

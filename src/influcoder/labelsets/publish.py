@@ -6,23 +6,29 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 from safetensors.numpy import load, save
 
 from influcoder.errors import ChangedMeanwhileError, IntegrityError
 from influcoder.influence.cache import FeatureTable, Gathering
 from influcoder.influence.pairs import PairScores
 from influcoder.labelsets.labelset import LabelSet
-from influcoder.labelsets.manifest import SCHEMA, FileRef, Manifest, library_versions
+from influcoder.labelsets.manifest import (
+    LATEST,
+    FileRef,
+    Manifest,
+    folder_of,
+    library_versions,
+    load_manifest,
+    named_by,
+)
 from influcoder.labelsets.plan import Entry
 from influcoder.provenance import code_commit, now
 from influcoder.samples import Sample
-from influcoder.sealed import seal, unseal_if_sealed
+from influcoder.sealed import seal
 from influcoder.store import ObjectStore, sha256
 
 SAMPLES, SCORES, FEATURES = "samples.parquet", "scores.parquet", "features"
 _FILE_BYTES = 32 * 2**20
-_LATEST = "labelsets/latest.json"
 _SWAP_ATTEMPTS = 8
 
 
@@ -36,7 +42,7 @@ def publish(store: ObjectStore, label_set: LabelSet, docs: Mapping[str, bytes]) 
     Returns:
         the manifest that is in the store now.
     """
-    folder = _folder(label_set.id)
+    folder = folder_of(label_set.id)
     if not store.exists(f"{folder}/manifest.json"):
         files = dict(_write(store, folder, label_set))
         keep_docs(store, folder, docs)
@@ -57,31 +63,6 @@ def publish(store: ObjectStore, label_set: LabelSet, docs: Mapping[str, bytes]) 
     if label_set.identity.kind == "training":
         _move_latest(store, label_set.id)
     return load_manifest(store, label_set.id)
-
-
-def load_manifest(store: ObjectStore, label_set_id: str) -> Manifest:
-    """The manifest of a published label set.
-
-    Raises:
-        IntegrityError: there is none, or it is not the one that the id stands for.
-    """
-    key = f"{_folder(label_set_id)}/manifest.json"
-    if not store.exists(key):
-        raise IntegrityError(f"there is no label set {label_set_id!r} in {store.uri('')}.")
-    try:
-        manifest = Manifest.model_validate_json(store.get(key))
-    except ValidationError as error:
-        raise IntegrityError(f"{store.uri(key)} is no manifest.", "Restore it from a backup.") from error
-    if manifest.identity.schema_version != SCHEMA:
-        raise IntegrityError(
-            f"label set {label_set_id} has version {manifest.identity.schema_version} of the format, not {SCHEMA}.",
-            "Label again with this version of influcoder, or read it with the one that wrote it.",
-        )
-    if manifest.id != label_set_id:
-        raise IntegrityError(
-            f"{store.uri(key)} was changed: it says what {manifest.id} would stand for.", "Restore it from a backup."
-        )
-    return manifest
 
 
 def load_label_set(store: ObjectStore, label_set_id: str) -> LabelSet:
@@ -128,25 +109,6 @@ def _scores(store: ObjectStore, manifest: Manifest) -> PairScores:
     return PairScores.of(list(frame["query"]), list(frame["candidate"]), frame["score"].to_numpy())
 
 
-def latest(store: ObjectStore) -> str | None:
-    """The id of the newest training label set, None where there is none.
-
-    Raises:
-        IntegrityError: the pointer was damaged.
-    """
-    return _named(store, store.read_if_there(_LATEST)[0])
-
-
-def _named(store: ObjectStore, pointer: bytes | None) -> str | None:
-    try:
-        return None if pointer is None else str(json.loads(unseal_if_sealed(pointer) or b"")["id"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(
-            f"{store.uri(_LATEST)} was damaged.",
-            "Delete it, then label again: features are cached, and the pointer is written anew.",
-        ) from error
-
-
 def keep_docs(store: ObjectStore, folder: str, docs: Mapping[str, bytes]) -> None:
     """Write the Data Docs of a validation below a folder."""
     for path, page in docs.items():
@@ -156,7 +118,7 @@ def keep_docs(store: ObjectStore, folder: str, docs: Mapping[str, bytes]) -> Non
 def docs_links(store: ObjectStore, label_set_id: str, refused: bool = False) -> dict[str, str]:
     """Signed URLs of the Data Docs of each validated table; their index is no page to link, since a signature opens
     one object alone."""
-    folder = f"{refused_folder(label_set_id) if refused else _folder(label_set_id)}/data_docs/validations/"
+    folder = f"{refused_folder(label_set_id) if refused else folder_of(label_set_id)}/data_docs/validations/"
     pages = [key for key in store.keys(folder) if key.endswith(".html")]
     return {f"Data Docs, {key.removeprefix(folder).split('/')[0]}": store.link(key) for key in pages}
 
@@ -164,10 +126,6 @@ def docs_links(store: ObjectStore, label_set_id: str, refused: bool = False) -> 
 def refused_folder(label_set_id: str) -> str:
     """Where the Data Docs of a label set are kept that was not published."""
     return f"refused/{label_set_id}"
-
-
-def _folder(label_set_id: str) -> str:
-    return f"labelsets/{label_set_id}"
 
 
 def _write(store: ObjectStore, folder: str, label_set: LabelSet) -> Iterator[tuple[str, FileRef]]:
@@ -190,7 +148,7 @@ def _contents(label_set: LabelSet) -> Iterator[tuple[str, bytes]]:
 
 def _read(store: ObjectStore, manifest: Manifest, name: str) -> bytes:
     reference = manifest.files[name]
-    data = store.get(f"{_folder(manifest.id)}/{reference.sha256}/{name}")
+    data = store.get(f"{folder_of(manifest.id)}/{reference.sha256}/{name}")
     if len(data) != reference.bytes or sha256(data) != reference.sha256:
         raise IntegrityError(
             f"label set {manifest.id}: {name} does not match its checksum.",
@@ -210,15 +168,15 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 
 def _move_latest(store: ObjectStore, label_set_id: str) -> None:
     for _ in range(_SWAP_ATTEMPTS):
-        data, version = store.read_if_there(_LATEST)
-        if _named(store, data) == label_set_id:
+        data, version = store.read_if_there(LATEST)
+        if named_by(store, data) == label_set_id:
             return
         try:
-            store.swap(_LATEST, seal(json.dumps({"id": label_set_id, "moved": now()}).encode()), version)
+            store.swap(LATEST, seal(json.dumps({"id": label_set_id, "moved": now()}).encode()), version)
         except ChangedMeanwhileError:
             continue
         return
-    raise ChangedMeanwhileError(f"{store.uri(_LATEST)} is being moved by many writers.", "Try again.")
+    raise ChangedMeanwhileError(f"{store.uri(LATEST)} is being moved by many writers.", "Try again.")
 
 
 def _content_type(path: str) -> str:

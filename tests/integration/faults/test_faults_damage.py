@@ -48,8 +48,9 @@ def test_every_damaged_object_is_noticed_or_does_no_harm(forge, whole):
     place, label_set, _ = whole
     store = place.store
     keys: dict[str, str] = {}
+    unread = shards_that_nobody_reads(store)
     for key in store.keys(""):
-        if not any(page in key for page in PAGES):
+        if key not in unread and not any(page in key for page in PAGES):
             keys.setdefault(general(key), key)
     assert len(keys) >= 15, sorted(keys)
     unseen = []
@@ -67,6 +68,14 @@ def test_every_damaged_object_is_noticed_or_does_no_harm(forge, whole):
     seen.stored(place)
     assert forge.done("label", place) == label_set
     assert load_label_set(store, label_set)
+
+
+def shards_that_nobody_reads(store):
+    """Shards of features all of which stand in another shard too, as after a merge whose last deletion is to come."""
+    shards = set(store.keys("features/"))
+    for folder in {key.split("/")[1] for key in shards}:
+        shards -= set(FeatureCache(store, folder).known().values())
+    return shards
 
 
 def error_of(place):

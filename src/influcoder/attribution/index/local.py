@@ -5,9 +5,9 @@ import os
 import tempfile
 from pathlib import Path
 
+from influcoder.addresses import cache_folder
 from influcoder.attribution.index.manifest import Part, folder_of
 from influcoder.attribution.index.objects import Objects
-from influcoder.decoder import cache_folder
 from influcoder.errors import IntegrityError
 
 

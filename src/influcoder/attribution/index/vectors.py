@@ -8,6 +8,7 @@ that was killed goes on where it was, and a corpus that grew pays for its new sa
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -15,11 +16,13 @@ from safetensors.numpy import load, save
 from influcoder.attribution.index.manifest import Embedder
 from influcoder.attribution.index.objects import Objects
 from influcoder.attribution.index.spool import Spool
-from influcoder.encoder import Encoder
 from influcoder.errors import EncoderError
 from influcoder.progress import progress
 from influcoder.samples import Sample
 from influcoder.store import sha256
+
+if TYPE_CHECKING:
+    from influcoder.encoder import Encoder
 
 # Some seconds of embedding: what a kill costs.
 SHARD = 2048
@@ -95,7 +98,7 @@ class Embedded:
         self._there[rows] = True
 
 
-def embed(pool: Spool, encoder: Encoder, cache: VectorCache, path: Path) -> Embedded:
+def embed(pool: Spool, encoder: "Encoder", cache: VectorCache, path: Path) -> Embedded:
     """The vectors of a corpus: those that are cached, and the others computed and cached.
 
     Args:
@@ -129,7 +132,7 @@ def _take_cached(pool: Spool, cache: VectorCache, found: Embedded) -> None:
             found.fill([row for _, row in wanted], vectors[[number for number, _ in wanted]])
 
 
-def _compute(waiting: list[tuple[int, Sample]], encoder: Encoder, cache: VectorCache, found: Embedded) -> int:
+def _compute(waiting: list[tuple[int, Sample]], encoder: "Encoder", cache: VectorCache, found: Embedded) -> int:
     samples = [sample for _, sample in waiting]
     vectors = halved(encoder.embed([encoder.view(sample) for sample in samples]), samples, encoder.uri)
     cache.add([sample.hash for sample in samples], vectors)
