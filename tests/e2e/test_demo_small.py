@@ -1,5 +1,8 @@
 """The demo from end to end on real servers, with a worker and a decoder that really changes, in a tiny world."""
 
+import json
+import urllib.request
+
 from influcoder.journal import Action, entries
 from influcoder.labelsets import load_label_set
 from monitoring.check import checks
@@ -14,6 +17,7 @@ def test_the_first_champion_is_better_than_the_untrained_encoder(story):
     assert float(first["agreement.rho"]) > float(first["agreement.untrained"])
     assert first["decoder.fingerprint"] == story.summary["decoder_fingerprint"]
     assert first["labelset.id"] == story.summary["label_set_id"]
+    assert {"agreement.lo", "agreement.hi", "teacher.id", "decoder.uri", "code.commit"} <= set(first)
     assert story.summary["verdicts"]["before"] != "drift"
 
 
@@ -52,12 +56,25 @@ def test_the_alias_and_the_journal_follow_the_gate(story):
     assert newest["tags"]["decoder.fingerprint"] == story.summary["decoder_fingerprint_after_change"]
     assert newest["tags"]["gate"] == "passed", newest["tags"]
     assert answer.promoted
+    assert story.registry.find("challenger") is None
     assert story.registry.version("champion").version == newest["version"] == story.summary["champion"]
     moves = [(entry.action, entry.version, entry.prior) for entry in entries(story.store, story.registry.model)]
     assert moves == [(Action.PROMOTED, first["version"], None), (Action.PROMOTED, newest["version"], first["version"])]
     figures = story.summary["agreement"]
     assert figures["after_retrain"]["rho"] > figures["after_change"]["rho"]
     assert all(figure["lo"] <= figure["rho"] <= figure["hi"] for figure in figures.values())
+
+
+def test_each_check_has_a_report_that_the_evidently_ui_serves(story):
+    url = story.stack.urls()["evidently"]
+    projects = {found["name"]: found["id"] for found in get(f"{url}/api/v2/projects")}
+    reports = get(f"{url}/api/projects/{projects['Influcoder: agreement of the champion']}/reports")
+    assert len(reports) == len(checks(story.store))
+
+
+def get(url):
+    with urllib.request.urlopen(url) as answer:
+        return json.load(answer)
 
 
 def test_the_answer_has_both_ends_with_exact_influence_beside(story):

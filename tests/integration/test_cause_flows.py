@@ -4,6 +4,9 @@ import json
 import os
 from pathlib import Path
 
+import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 from moved import moved
 
@@ -126,6 +129,22 @@ def test_agreement_stands_between_floor_and_ceiling_everywhere(story, store):
     assert values["ceiling"] == pytest.approx(bounds.ceiling["value"])
     assert values["lift"] == pytest.approx(bounds.lift["value"])
     assert (values["lift_lo"], values["lift_hi"]) == pytest.approx((bounds.lift["lo"], bounds.lift["hi"]), abs=0.02)
+
+
+def test_a_fine_tuned_encoder_serves_and_says_what_it_was_made_of(story):
+    registry = Registry(load_settings().mlflow)
+    version = registry.version(story["version"])
+    model = mlflow.pyfunc.load_model(f"models:/causes/{version.version}")
+    outputs = pd.DataFrame(
+        {"context": ["What is in the sky?", None], "target": ["a rocket and a moon", "flour and butter"]}
+    )
+    vectors, alone = (np.stack(model.predict(rows)["vector"]) for rows in (outputs, outputs[["target"]]))
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
+    np.testing.assert_allclose(vectors[1], alone[1], atol=1e-5)
+    assert not np.allclose(vectors[0], alone[0], atol=1e-3), "the context counts"
+    run = mlflow.MlflowClient().get_run(version.run_id)
+    assert [item.dataset.digest for item in run.inputs.dataset_inputs] == [version.label_set_id]
+    assert len(mlflow.MlflowClient().get_metric_history(version.run_id, "selection.rho")) >= 2
 
 
 def test_spot_queries_are_what_was_asked(story, store):

@@ -7,15 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from influcoder.cli.app import app
 
 COMMAND = Path(sys.executable).parent / "influcoder"
 
 
-def run(*arguments, cwd, **environment):
+@pytest.fixture
+def run(forks, tmp_path):
+    """A function: the command in an empty folder, with nothing in the environment but what is named."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("INFLUCODER", "PREFECT"))}
-    return subprocess.run(
-        [COMMAND, *arguments], cwd=cwd, env={**clean, **environment}, capture_output=True, text=True, timeout=300
-    )
+    return lambda *arguments, **environment: forks.influcoder(*arguments, cwd=tmp_path, env=clean | environment)
 
 
 def assert_one_line(done, *words):
@@ -29,11 +32,11 @@ def assert_one_line(done, *words):
 
 @pytest.fixture
 def environment(stack):
-    return {name: os.environ[name] for name in stack.environment()}
+    return {name: os.environ[name] for name in stack.environment() if name in os.environ}
 
 
-def test_every_command_has_help_with_an_example(tmp_path):
-    listing = run("--help", cwd=tmp_path).stdout
+def test_every_command_has_help_with_an_example():
+    listing = CliRunner().invoke(app, ["--help"]).stdout
     for name in (
         "up",
         "demo",
@@ -63,45 +66,44 @@ def test_every_command_has_help_with_an_example(tmp_path):
         "filter",
     ):
         assert name in listing
-        assert "Example" in run(name, "--help", cwd=tmp_path).stdout
+        assert "Example" in CliRunner().invoke(app, [name, "--help"]).stdout
 
 
-def test_port_taken(tmp_path):
+def test_port_taken(run):
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        assert_one_line(run("up", "--mlflow-port", str(port), cwd=tmp_path), f"port {port} for mlflow is taken")
+        assert_one_line(run("up", "--mlflow-port", str(port)), f"port {port} for mlflow is taken")
 
 
-def test_s3_is_down(tmp_path):
+def test_s3_is_down(run):
     done = run(
         "attribute",
         "--answer",
         "x",
-        cwd=tmp_path,
         INFLUCODER_STORE__ENDPOINT="http://127.0.0.1:9",
         INFLUCODER_MLFLOW__TRACKING_URI="http://127.0.0.1:9",
     )
     assert_one_line(done, "does not answer", "influcoder up")
 
 
-def test_no_champion_yet(tmp_path, environment):
-    done = run("attribute", "--answer", "x", cwd=tmp_path, **{**environment, "INFLUCODER_MLFLOW__MODEL": "unborn"})
+def test_no_champion_yet(run, environment):
+    done = run("attribute", "--answer", "x", **{**environment, "INFLUCODER_MLFLOW__MODEL": "unborn"})
     assert_one_line(done, "there is no champion yet", "influcoder train")
 
 
-def test_unknown_decoder(tmp_path, environment):
-    assert_one_line(run("label", "--decoder", "no/such/folder", cwd=tmp_path, **environment), "is no decoder")
+def test_unknown_decoder(run, environment):
+    assert_one_line(run("label", "--decoder", "no/such/folder", **environment), "is no decoder")
 
 
-def test_unreadable_jsonl_names_the_line(tmp_path, environment):
+def test_unreadable_jsonl_names_the_line(run, tmp_path, environment):
     (tmp_path / "pool.jsonl").write_text('{"target": "fine"}\n{"target": oops}\n')
-    assert_one_line(run("label", "--corpus", "pool.jsonl", cwd=tmp_path, **environment), "pool.jsonl, line 2")
+    assert_one_line(run("label", "--corpus", "pool.jsonl", **environment), "pool.jsonl, line 2")
 
 
-def test_prefect_is_down(tmp_path, environment):
-    done = run("label", cwd=tmp_path, **{**environment, "PREFECT_API_URL": "http://127.0.0.1:9/api"})
+def test_prefect_is_down(run, environment):
+    done = run("label", **{**environment, "PREFECT_API_URL": "http://127.0.0.1:9/api"})
     assert_one_line(done, "Prefect at http://127.0.0.1:9/api does not answer", "influcoder up")
 
 
@@ -109,7 +111,6 @@ def test_disk_full(tmp_path, environment):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [COMMAND, "status"],
-            cwd=tmp_path,
             env={**os.environ, **environment},
             stdout=full,
             stderr=subprocess.PIPE,
@@ -118,10 +119,9 @@ def test_disk_full(tmp_path, environment):
     assert_one_line(done, "the disk is full", "Free space")
 
 
-def test_status_says_what_is_wrong_when_everything_is_down(tmp_path):
+def test_status_says_what_is_wrong_when_everything_is_down(run):
     done = run(
         "status",
-        cwd=tmp_path,
         INFLUCODER_STORE__ENDPOINT="http://127.0.0.1:9",
         PREFECT_API_URL="http://127.0.0.1:9/api",
     )
@@ -132,8 +132,8 @@ def test_status_says_what_is_wrong_when_everything_is_down(tmp_path):
         assert address in done.stdout
 
 
-def test_plan_says_what_labelling_would_take_and_pays_for_its_probe_once(environment, tmp_path):
-    first = run("label", "--plan", cwd=tmp_path, **environment, COLUMNS="120")
+def test_plan_says_what_labelling_would_take_and_pays_for_its_probe_once(run, environment):
+    first = run("label", "--plan", **environment, COLUMNS="120")
     assert first.returncode == 0, first.stderr
     rows = {}
     for line in first.stdout.splitlines():

@@ -114,26 +114,27 @@ def test_the_registry_reads_what_mlflows_client_reads(place, versions):
     assert (unborn.find("champion"), unborn.versions()) == (None, [])
 
 
-def alone(*words, cwd, **environment):
+@pytest.fixture
+def alone(tmp_path):
+    """A function: the command where no stack is, in an interpreter of its own."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("INFLUCODER", "PREFECT"))}
-    home = {"HOME": str(cwd), "PREFECT_HOME": str(cwd / "prefect")}
-    return subprocess.run(
-        [COMMAND, *words], cwd=cwd, env={**clean, **home, **environment}, capture_output=True, text=True, timeout=300
-    )
+    environment = {**clean, "HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")}
+    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 300}
+    return lambda *words: subprocess.run([COMMAND, *words], **options)
 
 
-def test_without_a_stack_status_is_one_line(tmp_path):
-    done = alone("status", cwd=tmp_path)
+def test_without_a_stack_status_is_one_line(alone):
+    done = alone("status")
     assert (done.returncode, done.stderr) == (2, "")
     assert len(done.stdout.splitlines()) == 1
     assert "no server answers" in done.stdout
     assert "influcoder up" in done.stdout
-    probed = alone("status", "--json", cwd=tmp_path)
+    probed = alone("status", "--json")
     assert probed.returncode == json.loads(probed.stdout)["code"] == 2
 
 
-def test_without_a_stack_no_flow_starts_a_server_of_its_own(tmp_path):
-    done = alone("label", cwd=tmp_path)
+def test_without_a_stack_no_flow_starts_a_server_of_its_own(alone, tmp_path):
+    done = alone("label")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "error: no Prefect server is named. Run: influcoder up, or set PREFECT_API_URL."
