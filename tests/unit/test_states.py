@@ -3,14 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from moved import moved
 from sentence_transformers import SentenceTransformer
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from influcoder.decoder import load_decoder
 from influcoder.encoder import Encoder
 from influcoder.encoder.closed_form import Lessons, solve
 from influcoder.encoder.states import blocks_of, mean_states
 from influcoder.errors import EncoderError, SampleError
+from influcoder.influence.teacher import Teacher
 from influcoder.influence.tokens import tokenize
+from influcoder.labelsets import Block, LabelSet
+from influcoder.labelsets.manifest import Identity
+from influcoder.settings import Settings
+from monitoring.crossing import _answers
 
 MAX_TOKENS = 24
 ARCHITECTURES = {
@@ -116,3 +123,25 @@ def test_the_same_sample_is_the_same_in_any_company(tiny_decoder, samples):
     together = mean_states(tiny_decoder, chosen, MAX_TOKENS, (0.5,))
     alone = np.concatenate([mean_states(tiny_decoder, [pair], MAX_TOKENS, (0.5,)) for pair in chosen])
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_labels_of_another_decoder_are_held_against_answers_under_it(
+    hidden, tiny_decoder, tiny_decoder_dir, samples, tmp_path
+):
+    present = load_decoder(str(moved(tiny_decoder_dir, tmp_path / "moved")))
+    model, _ = solve(hidden, tiny_decoder, MAX_TOKENS, seed=0, depths=(0.5,))
+    encoder, chosen = Encoder.of(model, present), samples[40:60]
+    block = Block(chosen, chosen, np.zeros((20, 20)))
+
+    def labels(address, fingerprint):
+        identity = Identity(kind="spot", teacher=Teacher(decoder_fingerprint=fingerprint), samples=(), sources=())
+        return LabelSet(identity, (), None, address, {})
+
+    settings = Settings()
+    then = _answers(settings, encoder, block, labels(str(tiny_decoder_dir), tiny_decoder.fingerprint))
+    np.testing.assert_allclose(then, Encoder.of(model, tiny_decoder).scores(chosen, chosen), atol=1e-6)
+    now = encoder.scores(chosen, chosen)
+    assert np.abs(then - now).max() > 1e-3
+    np.testing.assert_array_equal(_answers(settings, encoder, block, labels("", present.fingerprint)), now)
+    gone = _answers(settings, encoder, block, labels(str(tmp_path / "gone"), "f" * 64))
+    np.testing.assert_array_equal(gone, now)

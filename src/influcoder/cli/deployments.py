@@ -22,6 +22,8 @@ from influcoder.errors import ServiceError
 
 Say = Callable[[str], None]
 POLL_SECONDS = 1.0
+LAST_SECONDS = 5.0
+_FINISHED = "Finished in state"
 _ROUTINE = ("Running ", "Executing deployment", "Deployment step", "All deployment", "Beginning ", "Finished ", "View ")
 
 
@@ -50,6 +52,7 @@ def follow(flow_run_id: UUID, name: str, say: Say, silence: float = 900.0) -> Fl
             if seen > heard:
                 end = time.monotonic() + silence
             if flow_run.state and flow_run.state.is_final():
+                _hear_out(client, flow_run_id, seen, say)
                 if flow_run.state.is_completed():
                     return flow_run
                 raise ServiceError(
@@ -92,6 +95,18 @@ def events(name: str, since: datetime, at_least: int = 0, seconds: float = 30.0)
             found = client.request("POST", "/events/filter", json=body).json()["events"]
     rows = [{"event": e["event"], "occurred": e["occurred"], "payload": e["payload"]} for e in found]
     return sorted(rows, key=lambda row: str(row["occurred"]))
+
+
+def _hear_out(client: SyncPrefectClient, flow_run_id: UUID, seen: int, say: Say) -> None:
+    """Pass on the last lines, which a run hands in some moments after its end; a killed one has none."""
+    its_own = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
+    end = time.monotonic() + LAST_SECONDS
+    while time.monotonic() < end:
+        last = client.read_logs(its_own, limit=5, sort=LogSort.TIMESTAMP_DESC)
+        if any(log.message.startswith(_FINISHED) for log in last):
+            break
+        time.sleep(0.2)
+    _pass_on(client, flow_run_id, seen, say)
 
 
 def _pass_on(client: SyncPrefectClient, flow_run_id: UUID, seen: int, say: Say) -> int:
