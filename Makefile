@@ -10,14 +10,14 @@ STAMP := $(VENV)/.installed-$(TORCH)
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
 
-# Two processes: one with the servers of the integration tests, one with all else.
+# Two processes, each with servers of its own; what takes longest comes first.
 test: $(STAMP)
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 # An hour and a half: all of that, and every flow killed at every kind of write, every kind of damage, wrong clocks, the
 # real decoder's demo, more teachers, Ray, and more examples of each property.
 test-all: $(STAMP)
-	TEST_ALL=1 HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m "long or not long"
+	TEST_ALL=1 HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 --no-loadscope-reorder -m "long or not long"
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -39,13 +39,13 @@ LENGTH_LIMIT = 512
 
 
 def pytest_xdist_make_scheduler(config, log):
-    """Tests that share servers run in one process, one after another; those of a module stay together."""
+    """Tests of a module run in one process, and so do those that share what took long: a demo, a champion."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             folder, _, module = nodeid.partition("::")[0].rpartition("/")
-            return module if folder.endswith("unit") else folder
+            return folder if folder.endswith(("e2e", "faults")) else module
 
     return Together(config, log)
 

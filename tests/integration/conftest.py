@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import mlflow
 import pytest
 from forks import Forks
 from leash import leash
@@ -70,8 +71,9 @@ def started(tmp_path_factory, tiny_decoder_dir, corpus_file, encoder_dir):
         try:
             servers.start(*NEEDED)
             servers.ensure_buckets()
-            # Prefect has read its address when it was imported.
+            # Both have read their address when they were imported.
             refresh_global_settings_context()
+            mlflow.set_tracking_uri(os.environ["INFLUCODER_MLFLOW__TRACKING_URI"])
             yield servers, forks
         finally:
             forks.stop()

@@ -66,6 +66,7 @@ def story(forks, moved_decoder, scrambled_corpus_file):
         patch.setenv("INFLUCODER_MLFLOW__MODEL", "causes")
         # The view of a text encoder can be scrambled, so that it must fail; a closed form sees the target itself.
         patch.setenv("INFLUCODER_ENCODER__RECIPE", "fine-tune")
+        patch.setenv("INFLUCODER_LABELS__RELIABILITY", json.dumps({"queries": 24, "candidates": 48}))
         # All at once: a few samples of each source are no group.
         patch.setenv("INFLUCODER_BUYING__FIRST", "1")
         done = forks.python("-c", STORY, moved_decoder, scrambled_corpus_file)

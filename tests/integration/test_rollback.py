@@ -7,7 +7,7 @@ import mlflow
 import pytest
 
 from influcoder.champions import Champions
-from influcoder.cli import chronicle
+from influcoder.cli import chronicle, status_lines
 from influcoder.digests import FILES
 from influcoder.errors import ChangedMeanwhileError, IntegrityError, RegistryError
 from influcoder.journal import Action, Event, append, champion_of, entries
@@ -194,15 +194,15 @@ def test_a_rollback_that_does_not_fit_is_refused(story):
 
 def test_an_alias_that_was_moved_by_hand_is_shown_and_adopted(champions, by_hand, registry):
     by_hand("1")
-    wrong = []
-    assert "the alias differs" in chronicle.status(wrong)
-    assert len(wrong) == 1
-    assert "moved by hand: the journal says version 2, MLflow says version 1." in wrong[0]
+    said = status_lines.journal(ObjectStore(load_settings().store), registry)
+    assert "the alias differs" in said.words
+    (wrong,) = said.wrong
+    assert "moved by hand: the journal says version 2, MLflow says version 1." in wrong
     assert "version 1 is adopted" in chronicle.mend(adopt=True, reason="approved in MLflow")
     last = champions.state().entries[-1]
     assert (last.action, last.version, last.prior, last.reason) == ("adopted", "1", "2", "approved in MLflow")
     assert registry.version("champion").version == "1"
-    assert "the alias agrees" in chronicle.status(wrong)
+    assert "the alias agrees" in status_lines.journal(ObjectStore(load_settings().store), registry).words
     with pytest.raises(RegistryError, match="there is nothing to adopt"):
         chronicle.mend(adopt=True, reason="")
 
