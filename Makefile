@@ -12,12 +12,12 @@ demo: $(STAMP)
 
 # Two processes: one with the servers of the integration tests, one with all else.
 test: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2
 
 # An hour and a half: all of that, and every flow killed at every kind of write, every kind of damage, wrong clocks, the
 # real decoder's demo, more teachers, Ray, and more examples of each property.
 test-all: $(STAMP)
-	TEST_ALL=1 HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 --dist loadgroup -m "long or not long"
+	TEST_ALL=1 HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m "long or not long"
 
 check: $(STAMP)
 	$(BIN)/ruff check .

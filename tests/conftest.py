@@ -38,12 +38,16 @@ torch.set_num_threads(1)
 LENGTH_LIMIT = 512
 
 
-def pytest_collection_modifyitems(items):
+def pytest_xdist_make_scheduler(config, log):
     """Tests that share servers run in one process, one after another; those of a module stay together."""
-    for item in items:
-        folder = item.path.parent.name
-        group = item.path.stem if folder == "unit" else folder
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            folder, _, module = nodeid.partition("::")[0].rpartition("/")
+            return module if folder.endswith("unit") else folder
+
+    return Together(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)

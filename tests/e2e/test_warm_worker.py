@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from servers import family_of
 
-from influcoder.cli.deploy import deploy
+from influcoder.cli.deploy import deploy, schedules
 from influcoder.cli.flow_start import warm_socket
 from influcoder.cli.forkclient import is_listening
 from influcoder.cli.prefect_api import ask
@@ -22,6 +22,8 @@ SERVER = [b"-m", b"influcoder.cli.forkserver"]
 
 @pytest.fixture(scope="module")
 def stack(story) -> Stack:
+    schedules(story.stack, "pause")
+    wait_for(lambda: len(warm_processes(story.stack)) == 1)
     return story.stack
 
 

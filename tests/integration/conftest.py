@@ -64,6 +64,8 @@ def started(tmp_path_factory, tiny_decoder_dir, corpus_file, encoder_dir):
     with leash():
         servers = Servers(folder)
         os.environ.update(servers.environment)
+        # A run waits up to a second for its heart to stop; only a worker's runs have to be missed when they die.
+        del os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]
         forks = Forks(folder)
         try:
             servers.start(*NEEDED)

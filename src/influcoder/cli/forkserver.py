@@ -30,13 +30,19 @@ from influcoder.cli.forkclient import exactly, send, short
 FLOWS = tuple(f"flows.{path.stem}" for path in sorted(Path(__file__).resolve().parents[3].glob("flows/[a-z]*.py")))
 LATE = (
     "faiss",
+    "git",
     "great_expectations.expectations",
+    "influcoder.agreement",
     "influcoder.encoder.lexical",
+    "influcoder.encoder.model",
     "influcoder.labelsets.validation",
+    "influcoder.served",
     "matplotlib.pyplot",
     "mlflow.pyfunc",
     "mlflow.tracking",
     "monitoring.report",
+    "numba",
+    "pandas",
     "prefect.flow_engine",
     "sentence_transformers",
 )
