@@ -23,7 +23,9 @@ from influcoder.errors import ServiceError
 Say = Callable[[str], None]
 POLL_SECONDS = 1.0
 LAST_SECONDS = 5.0
+_FLOW_RUNS = "prefect.flow_runs"
 _FINISHED = "Finished in state"
+_LATE = 50
 _ROUTINE = ("Running ", "Executing deployment", "Deployment step", "All deployment", "Beginning ", "Finished ", "View ")
 
 
@@ -44,12 +46,11 @@ def run(name: str, say: Say, silence: float = 900.0, **parameters: Any) -> FlowR
 
 def follow(flow_run_id: UUID, name: str, say: Say, silence: float = 900.0) -> FlowRun:
     """Wait for the end of a flow run, passing on what it logs."""
-    end, seen = time.monotonic() + silence, 0
+    end, seen = time.monotonic() + silence, set[UUID]()
     with get_client(sync_client=True) as client:
         while time.monotonic() < end:
             flow_run = client.read_flow_run(flow_run_id)
-            heard, seen = seen, _pass_on(client, flow_run_id, seen, say)
-            if seen > heard:
+            if _pass_on(client, flow_run_id, seen, say):
                 end = time.monotonic() + silence
             if flow_run.state and flow_run.state.is_final():
                 _hear_out(client, flow_run_id, seen, say)
@@ -97,36 +98,40 @@ def events(name: str, since: datetime, at_least: int = 0, seconds: float = 30.0)
     return sorted(rows, key=lambda row: str(row["occurred"]))
 
 
-def _hear_out(client: SyncPrefectClient, flow_run_id: UUID, seen: int, say: Say) -> None:
+def _hear_out(client: SyncPrefectClient, flow_run_id: UUID, seen: set[UUID], say: Say) -> None:
     """Pass on the last lines, which a run hands in some moments after its end; a killed one has none."""
     its_own = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
     end = time.monotonic() + LAST_SECONDS
     while time.monotonic() < end:
         last = client.read_logs(its_own, limit=5, sort=LogSort.TIMESTAMP_DESC)
-        if any(log.message.startswith(_FINISHED) for log in last):
+        if any(log.name == _FLOW_RUNS and log.message.startswith(_FINISHED) for log in last):
             break
         time.sleep(0.2)
     _pass_on(client, flow_run_id, seen, say)
 
 
-def _pass_on(client: SyncPrefectClient, flow_run_id: UUID, seen: int, say: Say) -> int:
+def _pass_on(client: SyncPrefectClient, flow_run_id: UUID, seen: set[UUID], say: Say) -> bool:
+    """Whether there was something new; what was seen is added to."""
     # A flow that calls others logs through their runs.
     parent = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run_id]))
     runs = [flow_run_id, *(run.id for run in client.read_flow_runs(flow_run_filter=parent))]
     logs = client.read_logs(
         LogFilter(flow_run_id=LogFilterFlowRunId(any_=runs)),
-        limit=100,
-        offset=seen,
+        # Runs and tasks hand in their lines in batches, so an older one may come after a newer one.
+        offset=max(0, len(seen) - _LATE),
+        limit=_LATE + 100,
         sort=LogSort.TIMESTAMP_ASC,
     )
-    for log in logs:
+    new = [log for log in logs if log.id not in seen]
+    seen.update(log.id for log in new)
+    for log in new:
         if log.message.strip() and not _is_routine(log.name, log.message):
             say(log.message.splitlines()[0])
-    return seen + len(logs)
+    return bool(new)
 
 
 def _is_routine(logger: str, message: str) -> bool:
     """What Prefect says of every run is for the run's page."""
-    if logger != "prefect.flow_runs":
+    if logger != _FLOW_RUNS:
         return logger.startswith("prefect.")
     return message.startswith(_ROUTINE)
