@@ -1,7 +1,6 @@
 """Regions: shares against sums over the whole matrix, invariances, divisions, near-duplicates, files."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -40,20 +39,6 @@ class Pool:
 
     def sources(self):
         return [sample.source for sample in self._samples]
-
-
-@pytest.fixture
-def interpreted(monkeypatch):
-    """UMAP without its compiler, which takes fifteen seconds for what a small pool needs a moment for."""
-    import numba
-
-    compiled = [name for name in sys.modules if name.partition(".")[0] in ("umap", "pynndescent")]
-    for name in compiled:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
-    yield
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("umap", "pynndescent")]:
-        del sys.modules[name]
 
 
 def topical_pool(each=30, named=True):
@@ -174,14 +159,14 @@ def test_nothing_to_share_is_an_error():
         totals(np.zeros((0, 4)), [], np.zeros(3, int), 1)
 
 
-def test_the_map_keeps_samples_of_like_influence_together_and_needs_no_network(tmp_path, interpreted):
-    pool = topical_pool(each=15)
+def test_the_map_keeps_samples_of_like_influence_together_and_needs_no_network(tmp_path):
+    pool = topical_pool()
     found = survey(pool, np.eye(6)[:2], ["a", "<b>"], Scope())
     places = found.points.places
-    assert places.shape == (45, 2)
-    centres = np.array([places[start : start + 15].mean(0) for start in (0, 15, 30)])
+    assert places.shape == (90, 2)
+    centres = np.array([places[start : start + 30].mean(0) for start in (0, 30, 60)])
     nearest = np.linalg.norm(places[:, None] - centres, axis=2).argmin(1)
-    assert (nearest == np.repeat([0, 1, 2], 15)).mean() > 0.95
+    assert (nearest == np.repeat([0, 1, 2], 30)).mean() > 0.95
     figure = atlas(found.points, found.regions, "", "")
     assert len(figure.data) == 1 + len(found.regions.names)
     for button, values in zip(figure.layout.updatemenus[0].buttons, found.points.influence, strict=False):
