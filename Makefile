@@ -10,14 +10,16 @@ STAMP := $(VENV)/.installed-$(TORCH)
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
 
-# Two processes, each with servers of its own; what takes longest comes first.
+# Two processes at a time, those of the second line each with servers of its own; what takes longest comes first.
 test: $(STAMP)
-	$(BIN)/pytest -n 2 --no-loadscope-reorder
+	$(BIN)/pytest -n 2 tests/unit
+	$(BIN)/pytest -n 2 --no-loadscope-reorder tests/e2e tests/integration
 
 # An hour and a half: all of that, and every flow killed at every kind of write, every kind of damage, wrong clocks, the
 # real decoder's demo, more teachers, Ray, and more examples of each property.
 test-all: $(STAMP)
-	TEST_ALL=1 HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 --no-loadscope-reorder -m "long or not long"
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m "long or not long" tests/unit
+	TEST_ALL=1 $(BIN)/pytest -n 2 --no-loadscope-reorder -m "long or not long" tests/e2e tests/integration
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -30,12 +30,13 @@ candidates = 24
 base = "{encoder}"
 recipe = "kernel"
 max_tokens = 48
-epochs = 6
-learning_rate = 3e-3
+epochs = 12
+patience = 4
+learning_rate = 4e-3
 [gate]
 margin = 0.1
 # Enough to tell a trained encoder from the highest floor in any draw.
-spot = {{ queries = 40, candidates = 60 }}
+spot = {{ queries = 50, candidates = 70 }}
 """
 
 

