@@ -128,7 +128,7 @@ class Demo:
 
     def _change_the_world(self, before: str) -> None:
         folder = (self._folder / "decoder-2").resolve()
-        after = fine_tuned(self._world, folder, warm_socket(self._stack.folder))
+        after = fine_tuned(self._world, folder, warm_socket(self._stack.folder), self._say)
         steps = self._world.fine_tuning["steps"]
         self._say(f"{steps} steps on {self._world.lesson}: {before[:12]} became {after[:12]}")
         self._world.write_settings(self._folder, str(folder), self._world.after)

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,24 +55,32 @@ class World:
         return new.fingerprint
 
 
-def fine_tuned(world: World, folder: Path, warm: Path) -> str:
+def fine_tuned(world: World, folder: Path, warm: Path, say: Callable[[str], None]) -> str:
     """What `World.fine_tuned` does, in a process of its own: it takes gigabytes, which are given back with it.
 
     Args:
         world: whose decoder.
         folder: where the new decoder goes.
         warm: socket of the process that has imported everything.
+        say: is given each line of its progress.
     Raises:
         ServiceError: the process failed.
     """
     work = ("-m", "influcoder.cli.demo_world", json.dumps(asdict(world)), str(folder))
     command = [sys.executable, "-I", forkclient.__file__, str(warm), *work]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise ServiceError(f"the decoder was not fine-tuned: its process ended with {done.returncode}.")
-    return done.stdout.split()[-1]
+    said = ""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr or ():
+            said = line.strip() or said
+            if progress := line.partition(_PROGRESS)[2]:
+                say(progress.strip())
+        fingerprint = process.stdout.read() if process.stdout else ""
+    if process.returncode:
+        raise ServiceError(f"the decoder was not fine-tuned: {said or process.returncode}.")
+    return fingerprint.split()[-1]
 
 
+_PROGRESS = "influcoder.progress - "
 _BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
 _ADDED = "scipy.sparse,scipy.special"
 _SIZES = """

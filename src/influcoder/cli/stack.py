@@ -204,6 +204,8 @@ def _variables(folder: Path, ports: Mapping[str, int], access: str, secret: str)
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "10",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "influcoder,monitoring",
+        # What is not a flow run has no log there.
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # Beside the servers of the stack, threads that spin for long wait for each other many times over.
         "GOMP_SPINCOUNT": "20000",
