@@ -23,9 +23,17 @@ from monitoring.promotion import waiting
 KERNEL = "lexical.safetensors"
 # Pages for people, and what nobody reads back: scores are computed from the features, and stored for other tools.
 PAGES = ("data_docs/", "/report.html", "/report.json", "/cause.png", "/scores.parquet")
+
+
+def changed(data):
+    """One bit is another, in the first letter after the middle: the last digit of a number may be read as the same."""
+    place = next(place for place in range(len(data) // 2, len(data)) if data[place : place + 1].isalpha())
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
 DAMAGE = {
     "cut off": lambda data: data[: len(data) // 2],
-    "changed": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :],
+    "changed": changed,
     "emptied": lambda data: b"",
 }
 
