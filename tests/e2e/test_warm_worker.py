@@ -34,8 +34,15 @@ def api(stack):
 
 def warm_processes(stack):
     """The warm process, then its forks."""
-    lines = {pid: Path(f"/proc/{pid}/cmdline") for pid in family_of(stack.pid)}
-    return [pid for pid, line in lines.items() if line.is_file() and line.read_bytes().split(b"\0")[1:3] == SERVER]
+    return [pid for pid in family_of(stack.pid) if command_of(pid)[1:3] == SERVER]
+
+
+def command_of(pid):
+    """The words of a process's command; none of one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def wait_for(value, seconds=180):

@@ -1,8 +1,10 @@
 """A fork server and its client: a command runs as `python` would run it, and dies as its client dies."""
 
+import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -99,10 +101,11 @@ def asleep(path):
 
 
 def alive(pid):
-    return (
-        Path(f"/proc/{pid}/stat").exists()
-        and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    )
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    # Gone before it was opened, or before it was read.
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -150,9 +153,21 @@ def test_a_server_whose_source_has_changed_says_so_and_reads_it_again(tmp_path):
             )
         )
         assert client(tmp_path / "fork.sock", *ask).stdout == "10\n"
+        (package / "__init__.py").write_text("answer = 100\n")
+        leave_before_the_answer(tmp_path / "fork.sock")
+        wait_for(lambda: client(tmp_path / "fork.sock", *ask, env=environment, cwd=source).stdout == "100\n")
+        assert process.poll() is None, "it is not taken down by who leaves before it is refused"
     finally:
         process.kill()
         process.wait()
+
+
+def leave_before_the_answer(path):
+    order = json.dumps({"arguments": [], "environment": {}, "folder": "/"}).encode()
+    with socket.socket(socket.AF_UNIX) as connection, forkclient.short(path) as name, open(os.devnull) as nothing:
+        connection.connect(name)
+        socket.send_fds(connection, [struct.pack("!I", len(order))], 3 * [nothing.fileno()])
+        connection.sendall(order)
 
 
 def test_who_says_nothing_does_not_hold_the_server_up(server):

@@ -4,14 +4,14 @@ Where that process died, or what it has imported is out of date, the run starts 
 so in its log.
 """
 
-import json
 import os
-import urllib.request
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from influcoder.cli.forkclient import run, say
+from influcoder.cli.prefect_api import ask
+from influcoder.errors import ServiceError
 
 ENGINE = ("-m", "prefect.engine")
 _WARNING = 30
@@ -36,10 +36,8 @@ def _tell(line: str) -> None:
         "timestamp": datetime.now(UTC).isoformat(),
         "flow_run_id": os.environ.get("PREFECT__FLOW_RUN_ID"),
     }
-    headers = {"Content-Type": "application/json"}
-    with suppress(OSError, KeyError):
-        url = f"{os.environ['PREFECT_API_URL']}/logs/"
-        urllib.request.urlopen(urllib.request.Request(url, json.dumps([entry]).encode(), headers), timeout=10).close()
+    with suppress(ServiceError, KeyError):
+        ask("POST", f"{os.environ['PREFECT_API_URL']}/logs/", [entry])
 
 
 if __name__ == "__main__":

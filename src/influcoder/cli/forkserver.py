@@ -118,9 +118,11 @@ class ForkServer:
 
     def _take(self, connection: socket.socket, order: bytes, streams: list[int]) -> None:
         changed = self._changed()
-        if not order or changed:
-            if changed:
+        if changed:
+            # Whoever asked may have left meanwhile.
+            with suppress(OSError):
                 send(connection, {"refused": f"{changed} has changed since the fork server started"})
+        if changed or not order:
             connection.close()
             if changed and not self._children:
                 os.execv(sys.executable, [sys.executable, "-m", "influcoder.cli.forkserver", *sys.argv[1:]])
