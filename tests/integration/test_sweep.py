@@ -29,7 +29,7 @@ flows.retrain.train = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 flows.retrain.retrain(sys.argv[1])
 """
 REST = """
-import json, os, sys, tempfile
+import json, os, sys, tempfile, time
 from pathlib import Path
 import mlflow
 from flows.approval import said_of
@@ -44,7 +44,7 @@ from influcoder.settings import load_settings
 from influcoder.store import ObjectStore
 from monitoring.check import load_check, save_check
 from monitoring.decision import Verdict
-from monitoring.retraining import Case
+from monitoring.retraining import LEASE, Case
 from influcoder.provenance import now
 
 scrambled, lost, clean = sys.argv[1:]
@@ -73,6 +73,8 @@ def decision(check_id, **changes):
     return save_check(store, kept, b"", b"").id
 
 limits(lease_seconds=3, cooldown_hours=0, failures=2)
+while store.age(LEASE) < 3:
+    time.sleep(0.1)
 found = {"killed": record(lost), "warned before": warnings()}
 sweep()
 found["resumed"] = record(lost)
