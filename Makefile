@@ -32,51 +32,51 @@ up: $(STAMP)
 
 # Minutes of measuring on a quiet machine; tables and plots go to bench/results.
 bench-labels: $(STAMP)
-	$(BIN)/python bench/labels.py
-	$(BIN)/python bench/label_ceiling.py
-	$(BIN)/python bench/label_tradeoffs.py
+	$(BIN)/python -m bench.labels.run
+	$(BIN)/python -m bench.labels.ceiling
+	$(BIN)/python -m bench.labels.tradeoffs
 
 # A quarter of an hour the first time; what was retrained is kept in the cache folder.
 bench-lds: $(STAMP)
-	$(BIN)/python bench/lds.py
+	$(BIN)/python -m bench.lds.run
 
 # An hour and a half the first time, most of it the published recipe; what was labelled and trained is kept.
 bench-encoder: $(STAMP)
-	$(BIN)/python bench/encoder.py $(BENCH)
-	$(BIN)/python bench/encoder_speed.py
+	$(BIN)/python -m bench.encoder.run $(BENCH)
+	$(BIN)/python -m bench.encoder.speed
 
 # Two hours the first time, most of it fine-tuning: hidden states, training on from a champion, eight bits.
 bench-moves: $(STAMP)
-	$(BIN)/python bench/encoder_options.py $(BENCH)
-	$(BIN)/python bench/encoder_continual.py
-	$(BIN)/python bench/encoder_eight_bits.py
+	$(BIN)/python -m bench.encoder.options $(BENCH)
+	$(BIN)/python -m bench.encoder.continual
+	$(BIN)/python -m bench.encoder.eight_bits
 
 # Harmful prompts found by ten others, and what a decoder learns without them; what was labelled and trained is kept.
 bench-filter: $(STAMP)
-	$(BIN)/python bench/filter.py $(BENCH)
-	$(BIN)/python bench/filter_effect.py $(BENCH)
+	$(BIN)/python -m bench.filter.run $(BENCH)
+	$(BIN)/python -m bench.filter.effect $(BENCH)
 
 # Labels of the encoder benchmark, checks drawn from them, then years of checks: minutes once the labels are there.
 bench-drift: $(STAMP)
-	$(BIN)/python bench/drift_power.py $(BENCH)
+	$(BIN)/python -m bench.drift.power $(BENCH)
 
 # Ten minutes: a million vectors searched, a corpus built from end to end, memory as a pool grows.
 bench-index: $(STAMP)
-	$(BIN)/python bench/index.py $(BENCH)
-	$(BIN)/python bench/index_growth.py
+	$(BIN)/python -m bench.index.run $(BENCH)
+	$(BIN)/python -m bench.index.growth
 
 # Five ways to draw training samples, three seeds each: ten minutes on a quiet machine; every run is kept.
 bench-steering: $(STAMP)
-	$(BIN)/python bench/train_selection.py $(BENCH)
+	$(BIN)/python -m bench.selection.selection $(BENCH)
 
 # Every command that only reads, and a flow run where a stack is up (`make demo KEEP=1`): three minutes.
 bench-starts: $(STAMP)
-	$(BIN)/python bench/starts.py $(BENCH)
+	$(BIN)/python -m bench.scale.starts $(BENCH)
 
 # The label benchmark again, with other libraries beside: their pins are their own, so they get an environment of their
 # own that sees the project's.
 bench-peers: .venv-peers/.installed
-	.venv-peers/bin/python bench/labels.py $(BENCH)
+	.venv-peers/bin/python -m bench.labels.run $(BENCH)
 
 .venv-peers/.installed: bench/peers/requirements.txt $(STAMP)
 	$(BIN)/python -m venv .venv-peers

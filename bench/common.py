@@ -9,17 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from influcoder.agreement import agreement
-from influcoder.decoder import Decoder, load_decoder
-from influcoder.influence.batching import Batching, in_batches
-from influcoder.influence.gradients import extract_many
-from influcoder.influence.scores import influence
-from influcoder.influence.teacher import TeacherSpec
-from influcoder.influence.tokens import Tokens, tokenize
+from influcoder.core.progress import progress
+from influcoder.decoder.checkpoint import Decoder
+from influcoder.decoder.load import load_decoder
+from influcoder.influence.features.batching import Batching, in_batches
+from influcoder.influence.features.gradients import extract_many
+from influcoder.influence.features.tokens import Tokens, tokenize
+from influcoder.influence.teachers.scores import influence
 from influcoder.labelsets import plan_spot
-from influcoder.progress import progress
 from influcoder.samples import Sample, read_corpus
-from influcoder.settings import SplitBudget
+from influcoder.settings.labels import SplitBudget
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.statistics.agreement import agreement
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -23,8 +23,8 @@ from typing import NamedTuple
 from PIL import Image
 from small_history import KNOWN, live, write_settings
 
-from influcoder.cli.stack import Stack
-from influcoder.errors import InflucoderError, MissingPackageError, ServiceError
+from influcoder.core.errors import InflucoderError, MissingPackageError, ServiceError
+from influcoder.local.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[1]
 # From the root: what pages show of paths tells nothing of this machine.
@@ -119,9 +119,9 @@ class Page(NamedTuple):
 
 def pages(stack: Stack) -> dict[str, Page]:
     """Every page that is shown, by its picture's name."""
-    from influcoder.registry import CHAMPION, Registry
-    from influcoder.settings import load_settings
-    from monitoring.dashboard import PROJECT
+    from influcoder.registry.mlflow_registry import CHAMPION, Registry
+    from influcoder.settings.tree import load_settings
+    from monitoring.reports.dashboard import PROJECT
 
     urls, champion = stack.urls(), Registry(load_settings().mlflow).version(CHAMPION)
     project = next(p["id"] for p in ask(f"{urls['evidently']}/api/projects/") if p["name"] == PROJECT)
@@ -146,9 +146,9 @@ def check_artifact(prefect: str) -> dict:
 
 def cause_plot() -> Path:
     """The plot of the newest cause in the store."""
-    from influcoder.settings import load_settings
-    from influcoder.store import ObjectStore
-    from monitoring.check import checks
+    from influcoder.settings.tree import load_settings
+    from influcoder.storage.object_store import ObjectStore
+    from monitoring.checks.record import checks
 
     store = ObjectStore(load_settings().store)
     known = [f"checks/{check.id}/cause.png" for check in checks(store)]

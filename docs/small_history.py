@@ -37,12 +37,12 @@ def live(folder: Path) -> None:
     from flows.promote import promote
     from flows.retrain import retrain
     from flows.train import train
-    from influcoder.finetune import fine_tune
+    from influcoder.influence.features.decoder_tuning import fine_tune
     from influcoder.samples import read_corpus
-    from influcoder.settings import load_settings
-    from influcoder.store import ObjectStore
-    from monitoring.check import load_check
-    from monitoring.records import Verdict
+    from influcoder.settings.tree import load_settings
+    from influcoder.storage.object_store import ObjectStore
+    from monitoring.checks.findings import Verdict
+    from monitoring.checks.record import load_check
 
     first = tiny_decoder()
     first.save(folder / "decoder")
@@ -69,8 +69,8 @@ def tiny_decoder():
     from tokenizers import ByteLevelBPETokenizer
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from influcoder.decoder import Decoder
-    from influcoder.finetune import fine_tune
+    from influcoder.decoder.checkpoint import Decoder
+    from influcoder.influence.features.decoder_tuning import fine_tune
     from influcoder.samples import read_corpus
 
     samples = read_corpus(KNOWN).samples

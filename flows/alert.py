@@ -5,13 +5,15 @@ import logging
 from prefect import flow
 from prefect.runtime import flow_run
 
-from influcoder.errors import AlertError
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
+from influcoder.core.errors import AlertError
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.alert import Alert
 from monitoring.alerts.channels import channels_for
-from monitoring.alerts.deliver import deliver
+from monitoring.alerts.deliver import deliver, utc_now
 from monitoring.alerts.outbox import Outbox
+from monitoring.alerts.reminders import overdue as late
+from monitoring.alerts.reminders import unanswered
 
 log = logging.getLogger("influcoder.alerts")
 
@@ -52,3 +54,16 @@ def alert() -> int:
         names = ", ".join(f"{len(ids)} on {channel}" for channel, ids in done.given_up.items())
         raise AlertError(f"alerts were given up: {names}.", "Run: influcoder alerts list, influcoder alerts test")
     return sum(map(len, done.delivered.values()))
+
+
+@flow(name="overdue", log_prints=True)
+def overdue() -> int:
+    """Remind people of what nobody did in time; of how much there is to remind."""
+    settings, now = load_settings(), utc_now()
+    store, model = ObjectStore(settings.store), settings.mlflow.model
+    check = late(settings.alerts, store, model, now)
+    alerts = [*([check] if check else []), *unanswered(store, model, now)]
+    for alert in alerts:
+        print(alert.title)
+        notify(settings, store, alert)
+    return len(alerts)

@@ -8,18 +8,19 @@ from pathlib import Path
 from prefect import flow
 
 from flows.steps import show, step
-from influcoder.errors import SettingsError
+from influcoder.core.errors import SettingsError
+from influcoder.core.progress import progress
 from influcoder.labelsets import load_label_set
 from influcoder.labelsets.manifest import load_manifest
-from influcoder.opened import open_encoder
-from influcoder.progress import progress
-from influcoder.registry import EncoderVersion, Registry
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
-from monitoring.backfill import backfills, missing, save
-from monitoring.check import checks, facts, measure
-from monitoring.dashboard import rebuild
-from monitoring.report import recorded_report
+from influcoder.registry.encoder_version import EncoderVersion
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.registry.open_encoder import open_encoder
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.checks.backfill import backfills, missing, save
+from monitoring.checks.record import checks, facts, measure
+from monitoring.reports.dashboard import rebuild
+from monitoring.reports.report import recorded_report
 
 
 @flow(name="backfill", log_prints=True)

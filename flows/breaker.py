@@ -4,14 +4,14 @@ from pydantic import JsonValue
 
 from flows.alert import notify
 from flows.steps import actor, step
-from influcoder.champions import Champions
-from influcoder.errors import RegistryError, SettingsError
-from influcoder.journal import Action, Entry, Event
-from influcoder.registry import CHAMPION, Registry
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
+from influcoder.core.errors import RegistryError, SettingsError
+from influcoder.registry.champions import Champions
+from influcoder.registry.journal import Action, Entry, Event
+from influcoder.registry.mlflow_registry import CHAMPION, Registry
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.compose import breaker
-from monitoring.breaker import DEGRADED, RESTORED, TRUST, failures, is_due, opened
+from monitoring.loop.breaker import DEGRADED, RESTORED, TRUST, failures, is_due, opened
 
 
 @step("look at the breaker")

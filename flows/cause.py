@@ -7,18 +7,18 @@ from prefect import flow
 from prefect.artifacts import create_image_artifact
 
 from flows.steps import show, step
-from influcoder.errors import InflucoderError
+from influcoder.core.errors import InflucoderError
 from influcoder.labelsets import load_label_set
-from influcoder.opened import open_encoder
-from influcoder.registry import Registry
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
-from monitoring.cause_plot import cause_plot
-from monitoring.check import Check, load_check
-from monitoring.crossing import explain
-from monitoring.explained import Explained, load_cause, plot_link, save_cause
-from monitoring.probe import is_remembered, remember
-from monitoring.records import Verdict
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.registry.open_encoder import open_encoder
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.causes.explain import explain
+from monitoring.causes.plot import cause_plot
+from monitoring.causes.record import Explained, load_cause, plot_link, save_cause
+from monitoring.checks.findings import Verdict
+from monitoring.checks.probe_set import is_remembered, remember
+from monitoring.checks.record import Check, load_check
 
 
 @flow(name="cause", log_prints=True)

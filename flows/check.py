@@ -14,21 +14,29 @@ from flows.alert import notify
 from flows.cause import cause_if_fell
 from flows.label import gate, keep
 from flows.steps import show, step
-from influcoder.asked import expire
+from influcoder.core.errors import InflucoderError, ServiceError, ValidationFailedError
+from influcoder.core.provenance import now
 from influcoder.encoder import Encoder
-from influcoder.errors import InflucoderError, ServiceError, ValidationFailedError
-from influcoder.influence.teacher import TeacherSpec
 from influcoder.labelsets import LabelSet, load_label_set
 from influcoder.labelsets.build import same_teacher
 from influcoder.labelsets.manifest import load_manifest
 from influcoder.labelsets.publish import docs_links
-from influcoder.provenance import now
-from influcoder.registry import CHAMPION, EncoderVersion, Registry
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
+from influcoder.registry.encoder_version import EncoderVersion
+from influcoder.registry.mlflow_registry import CHAMPION, Registry
+from influcoder.samples.query_log import expire
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.compose import drift
-from monitoring.buying import Ledger
-from monitoring.check import (
+from monitoring.causes.explain import probe_side, shift_of
+from monitoring.checks.baselines import UNTRAINED, bounds_of, measure_floor
+from monitoring.checks.buying import Ledger
+from monitoring.checks.decision import with_probe
+from monitoring.checks.findings import Shift, Verdict
+from monitoring.checks.history import Draw, OpenDraw, looks_before
+from monitoring.checks.measure import Examination
+from monitoring.checks.pairs import pairs_frame
+from monitoring.checks.record import (
     Check,
     checks,
     event_payload,
@@ -39,18 +47,10 @@ from monitoring.check import (
     report_link,
     save_check,
 )
-from monitoring.course import Look
-from monitoring.crossing import probe_side, shift_of
-from monitoring.dashboard import send
-from monitoring.decision import with_probe
-from monitoring.draws import OpenDraw
-from monitoring.examination import Examination
-from monitoring.floor import UNTRAINED, bounds_of, measure_floor
-from monitoring.history import Draw, looks_before
-from monitoring.pairs import pairs_frame
-from monitoring.records import Shift, Verdict
-from monitoring.report import RenderedReport, agreement_report
-from monitoring.spot import buy_labels
+from monitoring.checks.sequential_test import Look
+from monitoring.checks.spot_labels import buy_labels
+from monitoring.reports.dashboard import send
+from monitoring.reports.report import RenderedReport, agreement_report
 
 DRIFT_EVENT = "influcoder.drift"
 

@@ -8,26 +8,27 @@ from typing import Any
 from prefect import flow
 
 from flows.steps import show, step
-from influcoder.asked import remember
-from influcoder.attribution.curve import Aim
-from influcoder.attribution.filter import cohort_of, cohort_rows
-from influcoder.attribution.filter_check import exact_scores, to_verify, verified
-from influcoder.attribution.filter_folder import Decision, FilterFolder
-from influcoder.attribution.filtering import AUTO, Inputs, Request, Sifted, facts, notes, read_inputs, sift
-from influcoder.attribution.index import Index, Manifest
-from influcoder.decoder import Decoder
-from influcoder.indexed import embedder_of, up_to_date
-from influcoder.influence.teacher import TeacherSpec
+from influcoder.attribution.filter.curve import Aim
+from influcoder.attribution.filter.output import Decision, FilterFolder
+from influcoder.attribution.filter.run import AUTO, Inputs, Request, Sifted, facts, notes, read_inputs, sift
+from influcoder.attribution.filter.scoring import cohort_of, cohort_rows
+from influcoder.attribution.filter.validation import exact_scores, to_verify, verified
+from influcoder.core.files import workspace
+from influcoder.core.provenance import code_commit, now
+from influcoder.decoder.checkpoint import Decoder
+from influcoder.index import Index, Manifest
+from influcoder.index.build import embedder_of, up_to_date
 from influcoder.labelsets.build import curvature_pool, decoder_for, label_plan
 from influcoder.labelsets.manifest import load_manifest
 from influcoder.labelsets.plan import plan_pairs
-from influcoder.opened import open_encoder
-from influcoder.provenance import code_commit, now
-from influcoder.registry import CHAMPION, EncoderVersion, Registry
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
-from influcoder.workspace import workspace
-from monitoring.caveats import caveats, last_verdict
+from influcoder.registry.encoder_version import EncoderVersion
+from influcoder.registry.mlflow_registry import CHAMPION, Registry
+from influcoder.registry.open_encoder import open_encoder
+from influcoder.samples.query_log import remember
+from influcoder.serving.warnings import caveats, last_verdict
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.object_store import ObjectStore
 
 
 @flow(name="filter", log_prints=True)

@@ -10,8 +10,8 @@ from influcoder.labelsets import LabelSet
 from influcoder.labelsets.build import decoder_for, read_corpora
 from influcoder.labelsets.imported import import_scores as imported
 from influcoder.labelsets.imported import read_scores
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.object_store import ObjectStore
 
 
 @flow(name="import-scores", log_prints=True)

@@ -6,13 +6,14 @@ from pathlib import Path
 from prefect import flow
 
 from flows.steps import show, step
-from influcoder.attribution.index import Manifest
-from influcoder.indexed import Built, embedder_of, up_to_date
-from influcoder.opened import open_encoder
-from influcoder.packaged import package
-from influcoder.registry import CHAMPION, EncoderVersion, Registry
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
+from influcoder.index import Manifest
+from influcoder.index.build import Built, embedder_of, up_to_date
+from influcoder.registry.encoder_version import EncoderVersion
+from influcoder.registry.mlflow_registry import CHAMPION, Registry
+from influcoder.registry.open_encoder import open_encoder
+from influcoder.serving.package import package
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.object_store import ObjectStore
 
 
 @flow(name="index", log_prints=True)

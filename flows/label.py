@@ -4,13 +4,13 @@ from prefect import flow
 
 from flows.alert import notify
 from flows.steps import show, step
-from influcoder.influence.teacher import TeacherSpec
 from influcoder.labelsets import LabelSet, Manifest, Plan, load_label_set, plan_label_set
 from influcoder.labelsets.build import build_label_set, read_corpora
 from influcoder.labelsets.publish import docs_links, keep_docs, publish, refused_folder
 from influcoder.labelsets.validation import Validation, validate
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.compose import refused_labels
 
 

@@ -1,22 +1,27 @@
 """Challenger → gate → a person, where one is asked → champion."""
 
+from typing import NamedTuple
+
 from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.alert import notify
-from flows.evidence import weigh
+from flows.gate import weigh
 from flows.steps import actor, show, step
-from influcoder.champions import Champions, digests_of
-from influcoder.digests import FILES
-from influcoder.journal import Action, Entry, Event
-from influcoder.registry import CHALLENGER, EncoderVersion, Registry
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
+from influcoder.core.errors import RegistryError
+from influcoder.core.files import FILES
+from influcoder.core.provenance import person
+from influcoder.registry.champions import Champions, digests_of
+from influcoder.registry.encoder_version import EncoderVersion
+from influcoder.registry.journal import Action, Entry, Event
+from influcoder.registry.mlflow_registry import CHALLENGER, Registry
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.object_store import ObjectStore
+from influcoder.storage.records import Slot
 from monitoring.alerts.compose import failed_gate
-from monitoring.gate import GateResult
-from monitoring.promotion import APPROVAL, APPROVED, REJECTED, WAITS, Promotion, Stage, begin, slot_of
-from monitoring.retraining import Phase
-from monitoring.slot import Slot
+from monitoring.loop.gate import GateResult
+from monitoring.loop.promotion import APPROVAL, APPROVED, REJECTED, WAITS, Promotion, Stage, begin, slot_of
+from monitoring.loop.retraining import Case, Phase, retrainings
 
 
 @flow(name="promote", log_prints=True)
@@ -150,3 +155,61 @@ def report(
     links = {"Challenger": challenger.url, **({"Previous champion": champion.url} if champion else {})}
     show("gate", summary, table, links)
     return links
+
+
+@step("close what waited")
+def close_waiting(store: ObjectStore, registry: Registry) -> None:
+    """Note in the record of a retraining what a person made of its version."""
+    for found, record in retrainings(store).items():
+        if record.phase is Phase.WAITING:
+            Case(store, found).close(*outcome_of(store, registry, record.version))
+
+
+class Offered(NamedTuple):
+    """A version's number, and its offer to the gate where there was one."""
+
+    version: str
+    offer: Promotion | None
+
+
+def said_of(version: str) -> Offered:
+    """What stands about a version by its alias or number."""
+    settings = load_settings()
+    registry = Registry(settings.mlflow)
+    number = registry.version(version).version
+    return Offered(number, slot_of(ObjectStore(settings.store), registry.model, number).value)
+
+
+def answer(version: str, approved: bool, reason: str) -> str:
+    """Journal who approves or rejects, say so in MLflow, and finish the promotion; a sentence about it.
+
+    Raises:
+        RegistryError: the version does not wait.
+    """
+    number, offer = said_of(version)
+    settings = load_settings()
+    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    champions, found = Champions(store, registry), registry.version(number)
+    # An answer whose promotion was killed can be given again, or taken back.
+    said = found.tags.get(APPROVAL, WAITS)
+    killed = offer and offer.stage is Stage.MEASURING and said != WAITS
+    if offer is None or not (killed or offer.stage is Stage.WAITING):
+        raise RegistryError(f"version {number} does not wait for approval.", "See: influcoder status")
+    if approved and not (killed and said == APPROVED):
+        # What was approved is what the gate measured: the promotion compares the digests once more.
+        event = Event(
+            action=Action.APPROVED,
+            version=number,
+            prior=champions.state().pointed,
+            actor=person(),
+            reason=reason,
+            evidence={"spot": offer.spot},
+            digests=digests_of(registry, found),
+        )
+        champions.note(event)
+    registry.tag(found, {APPROVAL: APPROVED if approved else REJECTED})
+    words = offer.offered if approved else reason or offer.offered
+    promoted = promote(number, words, offer.decoder, offer.corpus, offer.given, offer.retraining)
+    close_waiting(store, registry)
+    left = said_of(number).offer
+    return f"version {number} is the champion" if promoted else f"version {number}: {left.reason if left else ''}"

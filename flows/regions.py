@@ -8,22 +8,22 @@ from typing import Any
 from prefect import flow
 
 from flows.steps import show, step
-from influcoder.attribution.index import Index
 from influcoder.attribution.regions import Scope, Survey, survey, write_survey
 from influcoder.attribution.regions.survey import By, drawn
-from influcoder.decoder import load_decoder
+from influcoder.core.errors import SettingsError
+from influcoder.core.files import refuse_taken, whole_folder
+from influcoder.decoder.load import load_decoder
 from influcoder.encoder import Encoder
-from influcoder.errors import SettingsError
-from influcoder.indexed import embedder_of, opened_index
-from influcoder.opened import open_encoder
-from influcoder.registered import agreement_words
-from influcoder.registry import CHAMPION, EncoderVersion, Registry
+from influcoder.index import Index
+from influcoder.index.build import embedder_of, opened_index
+from influcoder.registry.encoder_version import EncoderVersion, agreement_words
+from influcoder.registry.mlflow_registry import CHAMPION, Registry
+from influcoder.registry.open_encoder import open_encoder
 from influcoder.samples import Sample, read_corpus
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
-from influcoder.workspace import refuse_taken, whole_folder
-from monitoring.caveats import caveats
-from monitoring.decoders import seen_fingerprint
+from influcoder.serving.warnings import caveats
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.loop.decoder_versions import seen_fingerprint
 
 # More queries sharpen no share that is a mean over them.
 MOST_QUERIES = 500

@@ -7,17 +7,17 @@ from flows.label import label
 from flows.promote import outcome_of, promote
 from flows.steps import actor, show, step
 from flows.train import train
-from influcoder.champions import Champions
-from influcoder.errors import BusyError, InflucoderError
+from influcoder.core.errors import BusyError, InflucoderError
 from influcoder.labelsets.manifest import load_manifest
-from influcoder.registry import Registry
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
-from monitoring.breaker import degraded
-from monitoring.check import Check, checks, load_check
-from monitoring.lease import Lease, held
-from monitoring.retraining import LEASE, Case, Phase, Retraining, retrainings
-from monitoring.ruling import Ruling, World, rule
+from influcoder.registry.champions import Champions
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.lease import Lease, held
+from influcoder.storage.object_store import ObjectStore
+from monitoring.checks.record import Check, checks, load_check
+from monitoring.loop.breaker import degraded
+from monitoring.loop.retraining import LEASE, Case, Phase, Retraining, retrainings
+from monitoring.loop.retraining_policy import Ruling, World, rule
 
 
 @flow(name="retrain", log_prints=True)

@@ -6,15 +6,15 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.steps import actor, show, step
-from influcoder.champions import Champions, State, digests_of
-from influcoder.decoder import load_decoder
-from influcoder.digests import FILES
-from influcoder.errors import RegistryError
-from influcoder.journal import Action, Entry, Event
-from influcoder.registry import EncoderVersion, Registry
-from influcoder.rollback import default_target, objections, refuse
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
+from influcoder.core.errors import RegistryError
+from influcoder.core.files import FILES
+from influcoder.decoder.load import load_decoder
+from influcoder.registry.champions import Champions, State, default_target, digests_of, objections, refuse
+from influcoder.registry.encoder_version import EncoderVersion
+from influcoder.registry.journal import Action, Entry, Event
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.object_store import ObjectStore
 
 
 @flow(name="rollback", log_prints=True)

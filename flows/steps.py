@@ -9,7 +9,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment, flow_run
 
-from influcoder.provenance import person
+from influcoder.core.provenance import person
 
 P = ParamSpec("P")
 R = TypeVar("R")

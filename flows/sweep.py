@@ -5,17 +5,17 @@ from datetime import UTC, datetime, timedelta
 from prefect import flow
 
 from flows.breaker import guard
-from flows.promote import outcome_of, promote
+from flows.promote import close_waiting, promote
 from flows.retrain import retrain
 from flows.steps import step
-from influcoder.errors import InflucoderError, IntegrityError
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
-from monitoring.check import Check, check_ids, load_check
-from monitoring.promotion import APPROVAL, WAITS, Promotion, left, waiting
-from monitoring.records import Verdict
-from monitoring.retraining import Case, Phase, retrainings
+from influcoder.core.errors import InflucoderError, IntegrityError
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.checks.findings import Verdict
+from monitoring.checks.record import Check, check_ids, load_check
+from monitoring.loop.promotion import APPROVAL, WAITS, Promotion, left, waiting
+from monitoring.loop.retraining import Case, Phase, retrainings
 
 
 @flow(name="sweep", log_prints=True)
@@ -52,14 +52,6 @@ def spoken(store: ObjectStore, registry: Registry) -> list[Promotion]:
     """Versions that waited for approval and have an answer; also those whose promotion was killed after it."""
     found = [*waiting(store, registry.model), *left(store, registry.model)]
     return [offer for offer in found if registry.version(offer.version).tags.get(APPROVAL, WAITS) != WAITS]
-
-
-@step("close what waited")
-def close_waiting(store: ObjectStore, registry: Registry) -> None:
-    """Note in the record of a retraining what a person made of its version."""
-    for found, record in retrainings(store).items():
-        if record.phase is Phase.WAITING:
-            Case(store, found).close(*outcome_of(store, registry, record.version))
 
 
 @step("look for decisions that nobody answered")

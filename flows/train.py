@@ -7,24 +7,26 @@ from pathlib import Path
 from prefect import flow
 
 from flows.steps import show, step
-from influcoder.agreement import Agreement, agreement
-from influcoder.decoder import load_decoder
+from influcoder.core.errors import StoreError
+from influcoder.decoder.load import load_decoder
 from influcoder.encoder import Distilled, Encoder, distil
 from influcoder.encoder.card import describe, tags_of
 from influcoder.encoder.checkpoints import Checkpoints
 from influcoder.encoder.distil import recipes_of
 from influcoder.encoder.plots import agreement_figure, training_figure
-from influcoder.errors import StoreError
 from influcoder.labelsets import LabelSet, latest, load_label_set
-from influcoder.labelsets.lineage import parents
 from influcoder.labelsets.manifest import load_manifest
-from influcoder.opened import open_encoder
-from influcoder.registry import EncoderVersion, Evidence, Registry
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore
-from monitoring.check import figures, measure
-from monitoring.floor import UNTRAINED, bounds_of, measure_floor
-from monitoring.pairs import pairs_frame
+from influcoder.labelsets.publish import parents
+from influcoder.registry.encoder_version import EncoderVersion, Evidence
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.registry.open_encoder import open_encoder
+from influcoder.serving.model_spec import model_spec
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.statistics.agreement import Agreement, agreement
+from influcoder.storage.object_store import ObjectStore
+from monitoring.checks.baselines import UNTRAINED, bounds_of, measure_floor
+from monitoring.checks.pairs import pairs_frame
+from monitoring.checks.record import figures, measure
 
 
 @flow(name="train")
@@ -106,7 +108,7 @@ def register(
         saved = distilled.encoder.save(Path(folder, "encoder"))
         tags = {**tags_of(manifest, found, untrained, before), **bounds.tags()}
         card = describe(manifest, distilled, found, untrained, bounds.paragraph, plots, before)
-        return registry.register(saved, tags, card)
+        return registry.register(saved, model_spec(registry.model, saved), tags, card)
 
 
 def before_that(store: ObjectStore, labels: LabelSet, encoder: Encoder) -> Agreement | None:

@@ -4,14 +4,14 @@ from prefect import flow
 
 from flows.check import check
 from flows.steps import show, step
-from influcoder.decoder import load_decoder
-from influcoder.provenance import now
-from influcoder.registry import CHAMPION, Registry
-from influcoder.settings import load_settings
-from influcoder.sources import stamp_of
-from influcoder.store import ObjectStore
-from monitoring.check import checks
-from monitoring.decoders import Sight, is_answered, record, sight_of
+from influcoder.core.provenance import now
+from influcoder.decoder.addresses import stamp_of
+from influcoder.decoder.load import load_decoder
+from influcoder.registry.mlflow_registry import CHAMPION, Registry
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.checks.record import checks
+from monitoring.loop.decoder_versions import Sight, is_answered, record, sight_of
 
 
 @flow(name="watch", log_prints=True)

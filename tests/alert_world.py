@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
-from influcoder.alerting import AlertKind, AlertSettings
+from influcoder.settings.alerts import AlertKind, AlertSettings
 from monitoring.alerts.alert import Alert, Figure
 from monitoring.alerts.channels import channels_for
 from monitoring.alerts.outbox import Outbox

@@ -25,7 +25,7 @@ from hypothesis import settings
 from small import train_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from influcoder.decoder import Decoder
+from influcoder.decoder.checkpoint import Decoder
 from influcoder.samples import Sample
 
 # Examples are the same in every run, so that a failure can be seen again by whoever reads about it.

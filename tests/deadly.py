@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 
-from influcoder.folder import Folder
+from influcoder.storage.folder import Folder
 
 
 def exit_code_of(work, *given) -> int:

@@ -7,9 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from influcoder.cli import forkclient
-from influcoder.cli.forkclient import Forked, start
-from influcoder.cli.stack import ROOT
+from influcoder.local import fork_client as forkclient
+from influcoder.local.fork_client import Forked, start
+from influcoder.local.stack import ROOT
 
 TESTS = Path(__file__).parent
 SOURCES = [TESTS, TESTS / "integration", ROOT / "src", ROOT]
@@ -25,7 +25,7 @@ class Forks:
     def __init__(self, folder: Path) -> None:
         self.path, self.log = folder / "fork.sock", folder / "fork.log"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, SOURCES))}
-        command = [sys.executable, "-m", "influcoder.cli.forkserver", str(self.path)]
+        command = [sys.executable, "-m", "influcoder.local.fork_server", str(self.path)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
 

@@ -4,8 +4,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from influcoder.errors import BusyError
-from monitoring.lease import held
+from influcoder.core.errors import BusyError
+from influcoder.storage.lease import held
 
 
 def most_at_a_time(store, key, runs, times, seconds) -> tuple[int, list[int]]:

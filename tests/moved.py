@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from influcoder.decoder import load_decoder
+from influcoder.decoder.load import load_decoder
 
 
 def moved(source: Path, target: Path) -> Path:

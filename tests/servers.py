@@ -8,10 +8,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from influcoder.cli import stack as local
-from influcoder.cli.stack import ROOT, Stack
-from influcoder.cli.wait import wait_for_port
-from influcoder.store import ObjectStore
+from influcoder.local import stack as local
+from influcoder.local.stack import ROOT, Stack
+from influcoder.local.wait import wait_for_port
+from influcoder.storage.object_store import ObjectStore
 
 NEEDED = ("s3", "mlflow", "prefect")
 

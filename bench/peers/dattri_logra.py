@@ -5,7 +5,7 @@ import tempfile
 import numpy as np
 import torch
 
-from influcoder.decoder import linear_names
+from influcoder.decoder.checkpoint import linear_names
 
 
 def scores(decoder, tokens, queries) -> np.ndarray:

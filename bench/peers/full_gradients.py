@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from influcoder.decoder import linear_names
+from influcoder.decoder.checkpoint import linear_names
 
 
 def gram(decoder, tokens) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from influcoder.influence.ekfac import ekfac_influence
+from influcoder.influence.teachers.ekfac import ekfac_influence
 
 
 def scores(decoder, tokens, queries) -> np.ndarray:

@@ -5,7 +5,7 @@ The seconds hold the fit (two eigendecompositions a layer), which a longer run p
 
 import numpy as np
 
-from influcoder.influence.ekfac import ekfac_influence
+from influcoder.influence.teachers.ekfac import ekfac_influence
 
 
 def scores(decoder, tokens, queries) -> np.ndarray:

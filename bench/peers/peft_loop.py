@@ -6,7 +6,7 @@ import numpy as np
 import peft
 import torch
 
-from influcoder.influence.gradients import lora_a
+from influcoder.influence.features.gradients import lora_a
 
 
 def scores(decoder, tokens, queries) -> np.ndarray:

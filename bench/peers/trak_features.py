@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 import torch
 
-from influcoder.decoder import linear_names
+from influcoder.decoder.checkpoint import linear_names
 
 DIMENSIONS = 8
 

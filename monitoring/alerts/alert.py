@@ -4,8 +4,8 @@ import json
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from influcoder.alerting import AlertKind
-from influcoder.store import sha256
+from influcoder.settings.alerts import AlertKind
+from influcoder.storage.object_store import sha256
 
 # The first figure of an alert stands in its subject line; a phone shows about this much of one.
 TITLE = 140

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
-from influcoder.alerting import AlertChannel, AlertKind, AlertSettings
-from influcoder.errors import SettingsError
+from influcoder.core.errors import SettingsError
+from influcoder.settings.alerts import AlertChannel, AlertKind, AlertSettings
 from monitoring.alerts.render import Rendered
 
 _HELP = "Apprise lists the URLs at https://github.com/caronc/apprise/wiki."

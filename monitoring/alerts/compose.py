@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from influcoder.alerting import AlertKind
-from influcoder.provenance import now
-from influcoder.store import sha256
+from influcoder.core.provenance import now
+from influcoder.settings.alerts import AlertKind
+from influcoder.storage.object_store import sha256
 from monitoring.alerts.alert import TITLE, Alert, Figure, Posted
 from monitoring.alerts.lane import Lane
 
 if TYPE_CHECKING:
     # Both bring encoders and torch with them, which a deliverer has no use for.
-    from monitoring.check import Check
-    from monitoring.gate import GateResult
+    from monitoring.checks.record import Check
+    from monitoring.loop.gate import GateResult
 
 
 def drift(check: "Check", links: Mapping[str, str]) -> Alert:

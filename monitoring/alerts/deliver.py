@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from influcoder.alerting import AlertChannel, AlertSettings
-from influcoder.errors import IntegrityError
-from influcoder.store import ObjectStore
+from influcoder.core.errors import IntegrityError
+from influcoder.settings.alerts import AlertChannel, AlertSettings
+from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.alert import Posted
 from monitoring.alerts.channels import channels_for, scrubbed, send
 from monitoring.alerts.compose import dead_channel

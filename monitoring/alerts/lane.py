@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from influcoder.alerting import AlertSettings
-from influcoder.errors import ChangedMeanwhileError, IntegrityError
-from influcoder.store import ObjectStore
+from influcoder.core.errors import ChangedMeanwhileError, IntegrityError
+from influcoder.settings.alerts import AlertSettings
+from influcoder.storage.object_store import ObjectStore
 
 # Longer than any channel takes to answer: Apprise waits 15 s for a mail server and 8 s for a web server.
 LEASE = timedelta(minutes=5)

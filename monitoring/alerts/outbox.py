@@ -10,8 +10,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from influcoder.errors import IntegrityError
-from influcoder.store import ObjectStore
+from influcoder.core.errors import IntegrityError
+from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.alert import Alert, Posted
 
 _FOLDER = "alerts/outbox/"

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from influcoder.alerting import AlertSettings, QuietHours
-from influcoder.store import sha256
+from influcoder.settings.alerts import AlertSettings, QuietHours
+from influcoder.storage.object_store import sha256
 from monitoring.alerts.alert import Posted
 from monitoring.alerts.lane import HOUR, Lane
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from influcoder.alerting import AlertKind
+from influcoder.settings.alerts import AlertKind
 from monitoring.alerts.alert import Alert, Posted
 from monitoring.alerts.policy import Message
 

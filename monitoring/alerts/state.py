@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from influcoder.alerting import AlertSettings
-from influcoder.errors import InflucoderError
-from influcoder.store import READERS, ObjectStore
+from influcoder.core.errors import InflucoderError
+from influcoder.settings.alerts import AlertSettings
+from influcoder.storage.object_store import READERS, ObjectStore
 from monitoring.alerts.alert import Posted
 from monitoring.alerts.channels import examine
 from monitoring.alerts.lane import Lanes

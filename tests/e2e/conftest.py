@@ -10,17 +10,17 @@ import pytest
 from leash import leash
 from tiny_world import tiny_world
 
-from influcoder.cli.stack import Stack
-from influcoder.registry import Registry
-from influcoder.settings import MlflowSettings
-from influcoder.store import ObjectStore
+from influcoder.local.stack import Stack
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.servers import MlflowSettings
+from influcoder.storage.object_store import ObjectStore
 
 STORY = """
 import json, sys
 from pathlib import Path
 from influcoder.cli.demo import Demo
 from influcoder.cli.demo_world import World
-from influcoder.cli.terminal import console
+from influcoder.cli.tables import console
 Demo(Path(sys.argv[1]), console, World(**json.loads(sys.argv[2]))).run(keep=True)
 """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from leash import VARIABLE, leash
 
-from influcoder.cli.stack import Stack
+from influcoder.local.stack import Stack
 
 COMMAND = Path(sys.executable).parent / "influcoder"
 

@@ -3,12 +3,12 @@
 import json
 import urllib.request
 
-from influcoder.journal import Action, entries
 from influcoder.labelsets import load_label_set
-from monitoring.check import checks
-from monitoring.decision import Verdict
-from monitoring.explained import load_cause
-from monitoring.retraining import answer_of
+from influcoder.registry.journal import Action, entries
+from monitoring.causes.record import load_cause
+from monitoring.checks.findings import Verdict
+from monitoring.checks.record import checks
+from monitoring.loop.retraining import answer_of
 
 
 def test_the_first_champion_is_better_than_the_untrained_encoder(story):

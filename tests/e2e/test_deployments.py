@@ -7,8 +7,8 @@ from prefect.client.orchestration import get_client
 from prefect.context import refresh_global_settings_context
 from prefect.deployments import run_deployment
 
-from influcoder.cli import dead_runs
-from influcoder.cli.deploy import schedules
+from influcoder.local import zombie_runs as dead_runs
+from influcoder.local.deploy import schedules
 
 
 @pytest.fixture(scope="module")

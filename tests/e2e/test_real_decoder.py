@@ -5,11 +5,11 @@ import peft
 import pytest
 import torch
 
-from influcoder.decoder import load_decoder
-from influcoder.influence.gradients import extract_features, lora_a
-from influcoder.influence.teacher import TeacherSpec
-from influcoder.influence.tokens import tokenize
+from influcoder.decoder.load import load_decoder
+from influcoder.influence.features.gradients import extract_features, lora_a
+from influcoder.influence.features.tokens import tokenize
 from influcoder.samples import Sample
+from influcoder.settings.teacher import TeacherSpec
 
 SPEC = TeacherSpec(rank=2, adapter_seed=5, projection_dim=0, max_tokens=40)
 SAMPLES = [

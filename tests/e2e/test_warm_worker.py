@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from servers import family_of
 
-from influcoder.cli.deploy import deploy, schedules
-from influcoder.cli.flow_start import warm_socket
-from influcoder.cli.forkclient import is_listening
-from influcoder.cli.prefect_api import ask
-from influcoder.cli.stack import ROOT, Stack
+from influcoder.local.deploy import deploy, schedules
+from influcoder.local.flow_start import warm_socket
+from influcoder.local.fork_client import is_listening
+from influcoder.local.prefect_api import ask
+from influcoder.local.stack import ROOT, Stack
 
 SLOW = "starting the slow way"
-SERVER = [b"-m", b"influcoder.cli.forkserver"]
+SERVER = [b"-m", b"influcoder.local.fork_server"]
 
 
 @pytest.fixture(scope="module")

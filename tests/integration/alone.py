@@ -66,5 +66,7 @@ class Only:
 
 if __name__ == "__main__":
     sys.meta_path[:] = [finder for finder in sys.meta_path if "__editable__" not in getattr(finder, "__module__", "")]
-    sys.path[:] = [entry for entry in sys.path if not (Path(entry) / "influcoder" / "served.py").is_file()]
+    sys.path[:] = [
+        entry for entry in sys.path if not (Path(entry) / "influcoder" / "serving" / "model_spec.py").is_file()
+    ]
     main()

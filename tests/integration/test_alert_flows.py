@@ -13,17 +13,16 @@ from alert_world import DEAD, PASSWORD, TOKEN, at, drifted, post, settings_of
 from typer.testing import CliRunner
 
 from flows.alert import notify
-from influcoder.alerting import AlertKind, AlertSettings
 from influcoder.cli.alerts import app
-from influcoder.journal import Action, Event, append
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
-from monitoring.alerts.approvals import unanswered
+from influcoder.registry.journal import Action, Event, append
+from influcoder.settings.alerts import AlertKind, AlertSettings
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.deliver import deliver
 from monitoring.alerts.outbox import Outbox
-from monitoring.alerts.overdue import overdue
+from monitoring.alerts.reminders import overdue, unanswered
 from monitoring.alerts.state import problems, ways
-from monitoring.promotion import Promotion, Stage, slot_of
+from monitoring.loop.promotion import Promotion, Stage, slot_of
 
 
 @pytest.fixture
@@ -118,7 +117,7 @@ STORY = """
 import json, sys
 from flows.alert import alert
 from flows.label import label
-from influcoder.errors import InflucoderError
+from influcoder.core.errors import InflucoderError
 flow = {"alert": alert, "label": label}[sys.argv[1]]
 try:
     print(json.dumps({"result": flow()}))

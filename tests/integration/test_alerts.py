@@ -9,8 +9,8 @@ import pytest
 from alert_world import DEAD, PASSWORD, Receiver, at, drifted, post, settings_of, waiting
 
 from flows.alert import notify
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.deliver import deliver
 from monitoring.alerts.lane import LEASE, Lanes
 from monitoring.alerts.outbox import Outbox
@@ -78,9 +78,9 @@ def test_a_channel_that_stays_dead_is_given_up_loudly_and_the_others_hear_of_it(
 
 KILLED = """
 import os, sys
-from influcoder.alerting import AlertSettings
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.settings.alerts import AlertSettings
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.deliver import deliver
 store = ObjectStore(load_settings().store.model_copy(update={"prefix": os.environ["PREFIX"]}))
 deliver(AlertSettings(channels=({"url": os.environ["URL"], "name": "hook"},)), store)

@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 from moved import moved
 
-from influcoder import asked
 from influcoder.labelsets import load_label_set
-from influcoder.labelsets.publish import load_manifest
-from influcoder.registry import Registry
+from influcoder.labelsets.manifest import load_manifest
+from influcoder.registry.mlflow_registry import Registry
 from influcoder.samples import ASKED
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
-from monitoring.check import headline, load_check
-from monitoring.decision import Verdict
-from monitoring.explained import load_cause
+from influcoder.samples import query_log as asked
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.causes.record import load_cause
+from monitoring.checks.findings import Verdict
+from monitoring.checks.record import headline, load_check
 
 STORY = """
 import json, os, sys
@@ -28,11 +28,11 @@ from flows.check import check
 from flows.label import label
 from flows.promote import promote
 from flows.train import train
-from influcoder import asked
-from influcoder.cli.answer import answer_of
+from influcoder.samples import query_log as asked
+from influcoder.serving.answerer import answer_of
 from influcoder.samples import Sample
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 moved, corpus = sys.argv[1:]
 version = train(label())

@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 
 from flows import breaker
-from influcoder.agreement import agreement
 from influcoder.encoder import Encoder
 from influcoder.encoder.states import mean_states
 from influcoder.labelsets import load_label_set
-from influcoder.opened import open_encoder
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
-from monitoring.breaker import DEGRADED, RESTORED
-from monitoring.check import checks, load_check
-from monitoring.decision import Verdict
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.registry.open_encoder import open_encoder
+from influcoder.settings.tree import load_settings
+from influcoder.statistics.agreement import agreement
+from influcoder.storage.object_store import ObjectStore
+from monitoring.checks.findings import Verdict
+from monitoring.checks.record import checks, load_check
+from monitoring.loop.breaker import DEGRADED, RESTORED
 
 STORY = """
 import json, os
@@ -29,8 +29,8 @@ from flows.check import check
 from flows.label import label
 from flows.promote import promote
 from flows.train import train
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.tree import load_settings
 
 
 def labels_of(version):

@@ -6,13 +6,13 @@ import pytest
 from evidently.sdk.panels import text_panel
 from evidently.ui.workspace import RemoteWorkspace
 
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
-from monitoring import dashboard
-from monitoring.buying import Batch, Ledger
-from monitoring.check import Check, checks, expire_reports, facts, save_check
-from monitoring.decision import Judgement, Verdict
-from monitoring.report import recorded_report
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.checks.buying import Batch, Ledger
+from monitoring.checks.findings import Judgement, Verdict
+from monitoring.checks.record import Check, checks, expire_reports, facts, save_check
+from monitoring.reports import dashboard
+from monitoring.reports.report import recorded_report
 
 START = datetime(2026, 11, 1, 5, tzinfo=UTC)
 VERDICTS = [Verdict.OK, Verdict.OK, Verdict.WARN, Verdict.DRIFT, Verdict.OK]

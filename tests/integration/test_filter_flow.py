@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from influcoder.asked import read
-from influcoder.registry import Registry
+from influcoder.registry.mlflow_registry import Registry
 from influcoder.samples import read_corpus
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.samples.query_log import read
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 STORY = """
 from flows.label import label

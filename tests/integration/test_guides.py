@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from moved import moved
 
-from influcoder.labelsets.publish import load_manifest
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
-from monitoring.check import checks
+from influcoder.labelsets.manifest import load_manifest
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.checks.record import checks
 
 DOCS = Path(__file__).parents[2] / "docs"
 # What is small here, and would not be in a guide.

@@ -19,14 +19,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from influcoder import asked
 from influcoder.attribution.audit import Audit
-from influcoder.attribution.index import Index, manifests
-from influcoder.journal import Action, entries
-from influcoder.registry import Registry
+from influcoder.index import Index, manifests
+from influcoder.registry.journal import Action, entries
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.samples import query_log as asked
 from influcoder.samples import read_corpus
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 COMMAND = Path(sys.executable).parent / "influcoder"
 STORY = """
@@ -36,10 +36,10 @@ import pandas as pd
 from flows.index import index, work
 from flows.label import label
 from flows.train import train
-from influcoder.cli.answer import answer_of
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.serving.answerer import answer_of
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 settings = load_settings()
 store, registry = ObjectStore(settings.store), Registry(settings.mlflow)

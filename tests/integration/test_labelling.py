@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from influcoder.errors import StoreError
-from influcoder.influence.batching import Batching
-from influcoder.influence.cache import FeatureCache
-from influcoder.influence.labeller import Effort, label_samples
-from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.core.errors import StoreError
+from influcoder.influence.features.batching import Batching
+from influcoder.influence.features.cache import FeatureCache
+from influcoder.influence.features.labeller import Effort, label_samples
+from influcoder.influence.teacher import Teacher
 from influcoder.labelsets import plan_label_set
 from influcoder.labelsets.build import build_label_set
 from influcoder.samples import read_corpus
-from influcoder.settings import LabelBudget, load_settings
-from influcoder.store import ObjectStore
+from influcoder.settings.labels import LabelBudget
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 SPEC = TeacherSpec(rank=4, projection_dim=512, max_tokens=64, storage="float32")
 
@@ -112,7 +114,7 @@ def test_no_feature_depends_on_where_a_run_was_stopped(
 
 def test_a_run_says_what_it_reuses(place, tiny_decoder, chosen, caplog):
     store = ObjectStore(place)
-    with caplog.at_level(logging.INFO, "influcoder.influence.labeller"):
+    with caplog.at_level(logging.INFO, "influcoder.influence.features.labeller"):
         for part in (chosen[:4], chosen, chosen):
             label(store, tiny_decoder, part)
     said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("labelling")]

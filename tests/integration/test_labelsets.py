@@ -8,22 +8,24 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from influcoder.errors import IntegrityError
-from influcoder.influence.batching import Batching
-from influcoder.influence.cache import FeatureCache
-from influcoder.influence.gradients import extract_features
-from influcoder.influence.labeller import Effort, label_samples
+from influcoder.core.errors import IntegrityError
+from influcoder.influence.features.batching import Batching
+from influcoder.influence.features.cache import FeatureCache
+from influcoder.influence.features.gradients import extract_features
+from influcoder.influence.features.labeller import Effort, label_samples
+from influcoder.influence.features.tokens import tokenize
 from influcoder.influence.numerics import measure_numerics
 from influcoder.influence.reliability import measure_reliability
 from influcoder.influence.rounding import rounded_to_bfloat16
-from influcoder.influence.teacher import Teacher, TeacherSpec
-from influcoder.influence.tokens import tokenize
+from influcoder.influence.teacher import Teacher
 from influcoder.labelsets import latest, load_label_set, plan_label_set, publish
 from influcoder.labelsets.labelset import assemble
-from influcoder.labelsets.publish import load_manifest
+from influcoder.labelsets.manifest import load_manifest
 from influcoder.samples import read_corpus
-from influcoder.settings import LabelBudget, load_settings
-from influcoder.store import ObjectStore
+from influcoder.settings.labels import LabelBudget
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 BUDGET = LabelBudget(
     train={"queries": 4, "candidates": 8},
@@ -107,16 +109,16 @@ def test_a_changed_feature_shard_is_refused(store, built, tiny_decoder, corpus_f
 LABEL_ALL = """
 import sys
 import torch
-from influcoder.decoder import load_decoder
-from influcoder.influence import labeller
+from influcoder.decoder.load import load_decoder
+from influcoder.influence.features import labeller
 from influcoder.influence.teacher import Teacher
-from influcoder.influence.cache import FeatureCache
-from influcoder.influence.batching import Batching
-from influcoder.influence.labeller import Effort, label_samples
-from influcoder.influence.teacher import TeacherSpec
+from influcoder.influence.features.cache import FeatureCache
+from influcoder.influence.features.batching import Batching
+from influcoder.influence.features.labeller import Effort, label_samples
+from influcoder.settings.teacher import TeacherSpec
 from influcoder.samples import read_corpus
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 decoder_dir, corpus, prefix, begun, workers = sys.argv[1:]
 torch.set_num_threads(int(workers))

@@ -8,17 +8,18 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from influcoder.influence import vectors
-from influcoder.influence.batching import Batching
-from influcoder.influence.cache import FeatureCache
-from influcoder.influence.labeller import Effort, label_samples
-from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.influence.features import vectors
+from influcoder.influence.features.batching import Batching
+from influcoder.influence.features.cache import FeatureCache
+from influcoder.influence.features.labeller import Effort, label_samples
+from influcoder.influence.teacher import Teacher
 from influcoder.labelsets import load_label_set, publish
 from influcoder.labelsets.labelset import assemble
 from influcoder.labelsets.plan import Entry, Plan
 from influcoder.samples import read_corpus
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 WIDE = TeacherSpec(rank=4, projection_dim=16384, max_tokens=32, storage="float32")
 ROW_BYTES = WIDE.projection_dim * 4
@@ -68,14 +69,15 @@ TMPDIR="$1" exec "$2" -c "$3" "$4" "$5"
 LABEL_ALL = """
 import sys
 from influcoder.cli import app as cli
-from influcoder.decoder import load_decoder
-from influcoder.influence.batching import Batching
-from influcoder.influence.cache import FeatureCache
-from influcoder.influence.labeller import Effort, label_samples
-from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.decoder.load import load_decoder
+from influcoder.influence.features.batching import Batching
+from influcoder.influence.features.cache import FeatureCache
+from influcoder.influence.features.labeller import Effort, label_samples
+from influcoder.influence.teacher import Teacher
+from influcoder.settings.teacher import TeacherSpec
 from influcoder.samples import read_corpus
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 def label():
     settings = load_settings()

@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from influcoder.influence.ekfac import ekfac_influence
-from influcoder.influence.gradients import extract_features
-from influcoder.influence.teacher import TeacherSpec
-from influcoder.influence.tokens import tokenize
+from influcoder.influence.features.gradients import extract_features
+from influcoder.influence.features.tokens import tokenize
+from influcoder.influence.teachers.ekfac import ekfac_influence
 from influcoder.labelsets import load_label_set
+from influcoder.labelsets.manifest import load_manifest
 from influcoder.labelsets.plan import other_reference
-from influcoder.labelsets.publish import load_manifest
 from influcoder.samples import read_corpus, split_of
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 SPEC = TeacherSpec(max_tokens=96, projection_dim=1024)
 
@@ -52,9 +52,9 @@ from flows.label import label
 from flows.promote import promote
 from flows.retrain import retrain
 from flows.train import train
-from influcoder.errors import SettingsError
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
+from influcoder.core.errors import SettingsError
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.tree import load_settings
 
 scores, noise, again = sys.argv[1:]
 labels = import_scores(scores, "a table of ours", second_opinion=again)
@@ -137,7 +137,7 @@ print(json.dumps(dict(labels=labels, version=version, check=check(encoder=versio
 WARM_UP = """
 import json, sys
 from pathlib import Path
-from influcoder.cli.warm import warm_up
+from influcoder.cli.warm_up import warm_up
 print(json.dumps(str(warm_up(Path(sys.argv[1]), 20, 4, None, None))))
 """
 

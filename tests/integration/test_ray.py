@@ -20,17 +20,19 @@ from ray.cluster_utils import Cluster
 from safetensors.numpy import load
 
 from flows.label import label
-from influcoder.decoder import load_decoder
-from influcoder.errors import ServiceError, WrongDecoderError
-from influcoder.influence import cluster as connection
-from influcoder.influence.cache import FeatureCache, FeatureTable
-from influcoder.influence.remote import Order, in_shards, label_on_ray, outcome_of
-from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.core.errors import ServiceError, WrongDecoderError
+from influcoder.decoder.load import load_decoder
+from influcoder.influence.distributed import connection
+from influcoder.influence.distributed.engine import Order, in_shards, label_on_ray, outcome_of
+from influcoder.influence.features.cache import FeatureCache, FeatureTable
+from influcoder.influence.teacher import Teacher
 from influcoder.labelsets import load_label_set, plan_label_set
 from influcoder.labelsets.build import build_label_set
 from influcoder.samples import read_corpus
-from influcoder.settings import LabelSettings, load_settings
-from influcoder.store import ObjectStore
+from influcoder.settings.labels import LabelSettings
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 # Features are compared beyond what half precision would keep.
 SPEC = TeacherSpec(rank=4, projection_dim=512, max_tokens=64, storage="float32")

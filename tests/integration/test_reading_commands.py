@@ -10,12 +10,12 @@ import mlflow
 import pytest
 from typer.testing import CliRunner
 
-from influcoder.catalogue import Catalogue
 from influcoder.cli.app import app
-from influcoder.decoder import load_decoder
-from influcoder.fingerprints import note
-from influcoder.registry import CHAMPION, Registry
-from influcoder.settings import load_settings
+from influcoder.decoder.fingerprints import note
+from influcoder.decoder.load import load_decoder
+from influcoder.registry.catalogue import Catalogue
+from influcoder.registry.mlflow_registry import CHAMPION, Registry
+from influcoder.settings.tree import load_settings
 
 COMMAND = Path(sys.executable).parent / "influcoder"
 LISTS = ("encoders", "checks", "journal", "asked", "indexes")

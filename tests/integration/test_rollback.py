@@ -6,14 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 import mlflow
 import pytest
 
-from influcoder.champions import Champions
-from influcoder.cli import chronicle, status_lines
-from influcoder.digests import FILES
-from influcoder.errors import ChangedMeanwhileError, IntegrityError, RegistryError
-from influcoder.journal import Action, Event, append, champion_of, entries
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.cli import journal as chronicle
+from influcoder.cli import status_lines
+from influcoder.core.errors import ChangedMeanwhileError, IntegrityError, RegistryError
+from influcoder.core.files import FILES
+from influcoder.registry.champions import Champions
+from influcoder.registry.journal import Action, Event, append, champion_of, entries
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 MODEL = "journal"
 
@@ -98,9 +99,10 @@ from flows.promote import promote
 from flows.rollback import rollback
 from flows.train import train
 from influcoder.encoder import Encoder
-from influcoder.errors import RegistryError
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
+from influcoder.core.errors import RegistryError
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.serving.model_spec import model_spec
+from influcoder.settings.tree import load_settings
 
 settings = load_settings()
 registry = Registry(settings.mlflow)
@@ -120,7 +122,8 @@ with tempfile.TemporaryDirectory() as folder:
     untrained = Encoder(settings.encoder.base, settings.encoder.max_tokens)
     again()
     with registry.run("an untrained encoder", {}):
-        registry.register(untrained.save(Path(folder)), trained.tags, "")
+        saved = untrained.save(Path(folder))
+        registry.register(saved, model_spec(registry.model, saved), trained.tags, "")
     again(gate="passed", **{"decoder.fingerprint": 64 * "0"})
 found = dict(promoted=[promote("1", "the first"), promote("2"), promote("3")])
 found["back"] = rollback(reason="answers are off")

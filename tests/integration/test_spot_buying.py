@@ -6,10 +6,10 @@ import pytest
 
 from influcoder.cli.checks import table
 from influcoder.labelsets import load_label_set
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
-from monitoring.check import checks, load_check
-from monitoring.decision import Verdict
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.checks.findings import Verdict
+from monitoring.checks.record import checks, load_check
 
 STORY = """
 import json, os, sys
@@ -17,13 +17,13 @@ from flows.check import check
 from flows.label import label
 from flows.promote import promote
 from flows.train import train
-from influcoder.labelsets.publish import load_manifest
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
-from monitoring.check import load_check
-from monitoring.draws import OpenDraw
-from monitoring.spot import buy_labels
+from influcoder.labelsets.manifest import load_manifest
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.checks.record import load_check
+from monitoring.checks.history import OpenDraw
+from monitoring.checks.spot_labels import buy_labels
 
 other = sys.argv[1]
 settings = load_settings()

@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from influcoder.errors import ChangedMeanwhileError, IntegrityError, StoreError
-from influcoder.settings import StoreSettings, load_settings
-from influcoder.store import ObjectStore
+from influcoder.core.errors import ChangedMeanwhileError, IntegrityError, StoreError
+from influcoder.settings.servers import StoreSettings
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 
 @pytest.fixture

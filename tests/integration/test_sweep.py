@@ -5,11 +5,11 @@ import json
 import pytest
 from holding import most_at_a_time
 
-from influcoder.errors import BusyError
-from influcoder.journal import entries
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
-from monitoring.lease import Lease, held
+from influcoder.core.errors import BusyError
+from influcoder.registry.journal import entries
+from influcoder.settings.tree import load_settings
+from influcoder.storage.lease import Lease, held
+from influcoder.storage.object_store import ObjectStore
 
 BEGIN = """
 import json, sys
@@ -25,27 +25,27 @@ KILLED = """
 import os, signal, sys
 import flows.retrain
 
-flows.retrain.train = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+flows.train.train = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 flows.retrain.retrain(sys.argv[1])
 """
 REST = """
 import json, os, sys, tempfile, time
 from pathlib import Path
 import mlflow
-from flows.approval import said_of
+from flows.promote import said_of
 from flows.breaker import close
 from flows.check import check
 from flows.promote import promote
 from flows.retrain import retrain
 from flows.sweep import sweep
-from influcoder.cli.answer import answer_of
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
-from monitoring.check import load_check, save_check
-from monitoring.decision import Verdict
-from monitoring.retraining import LEASE, Case
-from influcoder.provenance import now
+from influcoder.serving.answerer import answer_of
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.checks.record import load_check, save_check
+from monitoring.checks.findings import Verdict
+from monitoring.loop.retraining import LEASE, Case
+from influcoder.core.provenance import now
 
 scrambled, lost, clean = sys.argv[1:]
 settings = load_settings()

@@ -7,9 +7,9 @@ import pytest
 
 from flows.label import label
 from flows.train import train
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 EPOCHS = 4
 
@@ -31,7 +31,7 @@ def label_set(forks):
 KILLED = """
 import os, signal, sys
 from flows.train import train
-from influcoder.store import ObjectStore
+from influcoder.storage.object_store import ObjectStore
 
 put, kept = ObjectStore._put, []
 

@@ -5,11 +5,11 @@ import urllib.request
 
 import pytest
 
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
-from monitoring.backfill import backfills
-from monitoring.check import load_check
-from monitoring.decoders import decoders
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.checks.backfill import backfills
+from monitoring.checks.record import load_check
+from monitoring.loop.decoder_versions import decoders
 
 STORY = """
 import io, json, os, shutil, sys
@@ -21,12 +21,13 @@ from flows.label import label
 from flows.promote import promote
 from flows.train import train
 from flows.watch import watch
-from influcoder.cli.listing import table
-from influcoder.decoder import cache_folder, load_decoder
-from influcoder.errors import DecoderError, RegistryError
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.cli.versions import table
+from influcoder.core.files import cache_folder
+from influcoder.decoder.load import load_decoder
+from influcoder.core.errors import DecoderError, RegistryError
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 first, folder = sys.argv[1], Path(sys.argv[2])
 settings = load_settings()

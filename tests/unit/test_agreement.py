@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from sklearn.metrics import ndcg_score
 
-from influcoder.agreement import (
+from influcoder.core.errors import ShapeError
+from influcoder.statistics.agreement import (
     aggregated_spearman,
     agreement,
     is_square,
@@ -18,8 +19,7 @@ from influcoder.agreement import (
     precision_at_k,
     unpaired_difference,
 )
-from influcoder.bootstrap import resampled_correlation
-from influcoder.errors import ShapeError
+from influcoder.statistics.bootstrap import resampled_correlation
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(3, 12))
 # Few distinct values make ties, and constant rows now and then.

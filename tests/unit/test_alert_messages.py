@@ -4,9 +4,9 @@ import traceback
 
 import pytest
 
-from influcoder.alerting import AlertChannel, AlertKind, AlertSettings
-from influcoder.errors import SettingsError
-from influcoder.settings import load_settings
+from influcoder.core.errors import SettingsError
+from influcoder.settings.alerts import AlertChannel, AlertKind, AlertSettings
+from influcoder.settings.tree import load_settings
 from monitoring.alerts.alert import Alert, Figure, Posted
 from monitoring.alerts.channels import channels_for, examine, scrubbed
 from monitoring.alerts.policy import Message

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influcoder.alerting import AlertKind, AlertSettings, QuietHours
+from influcoder.settings.alerts import AlertKind, AlertSettings, QuietHours
 from monitoring.alerts.alert import Alert, Posted
 from monitoring.alerts.lane import HOUR, Claim, Lane, backoff
 from monitoring.alerts.policy import is_held, is_hopeless, is_quiet, next_message

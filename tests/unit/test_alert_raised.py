@@ -2,15 +2,15 @@
 
 from datetime import UTC, datetime
 
-from influcoder.alerting import AlertKind
+from influcoder.settings.alerts import AlertKind
 from monitoring.alerts.alert import TITLE, Posted
 from monitoring.alerts.compose import breaker, dead_channel, drift, failed_gate, refused_labels
 from monitoring.alerts.lane import Lane
 from monitoring.alerts.policy import Message
 from monitoring.alerts.render import render
-from monitoring.check import Check
-from monitoring.decision import Judgement, Verdict
-from monitoring.gate import GateResult
+from monitoring.checks.findings import Judgement, Verdict
+from monitoring.checks.record import Check
+from monitoring.loop.gate import GateResult
 
 FIGURE = {"value": 0.41, "lo": 0.37, "hi": 0.45, "queries": 60.0}
 CHECK = Check(

@@ -4,9 +4,9 @@ import os
 import subprocess
 import sys
 
-from influcoder.alive import is_gone, mark
+from influcoder.core.processes import is_gone, mark
 
-SAY = "import sys; from influcoder.alive import mark; print(mark(), flush=True); sys.stdin.read()"
+SAY = "import sys; from influcoder.core.processes import mark; print(mark(), flush=True); sys.stdin.read()"
 
 
 def test_a_killed_process_is_gone_and_a_running_one_is_not():

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influcoder import asked
-from influcoder.errors import IntegrityError
+from influcoder.core.errors import IntegrityError
 from influcoder.labelsets import plan_spot
 from influcoder.samples import ASKED, Corpus, Sample, split_of
-from influcoder.settings import AskedSettings, SplitBudget
+from influcoder.samples import query_log as asked
+from influcoder.settings.labels import AskedSettings, SplitBudget
 
 MOMENT = datetime(2026, 3, 9, 12, 30, tzinfo=UTC)
 # Any text that JSON can hold; of an answer, any that is not blank.

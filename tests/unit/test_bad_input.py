@@ -7,22 +7,26 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from influcoder.agreement import agreement
-from influcoder.decoder import Decoder, load_decoder
-from influcoder.errors import DecoderError, SampleError, SettingsError
-from influcoder.influence.cache import FeatureTable
-from influcoder.influence.gradients import extract_features
-from influcoder.influence.labeller import Labelled
-from influcoder.influence.teacher import Teacher, TeacherSpec
-from influcoder.influence.tokens import tokenize
+from influcoder.core.errors import DecoderError, SampleError, SettingsError
+from influcoder.decoder.checkpoint import Decoder
+from influcoder.decoder.load import load_decoder
+from influcoder.influence.features.cache import FeatureTable
+from influcoder.influence.features.gradients import extract_features
+from influcoder.influence.features.labeller import Labelled
+from influcoder.influence.features.tokens import tokenize
+from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.build import decoder_for
 from influcoder.labelsets.labelset import assemble
 from influcoder.labelsets.plan import Entry, Plan
 from influcoder.samples import Sample, read_corpus
-from influcoder.settings import DriftSettings, load_settings
-from monitoring.course import Look
-from monitoring.decision import Judgement, judge_drift
-from monitoring.gate import judge_challenger
+from influcoder.settings.loop import DriftSettings
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.settings.tree import load_settings
+from influcoder.statistics.agreement import agreement
+from monitoring.checks.decision import judge_drift
+from monitoring.checks.findings import Judgement
+from monitoring.checks.sequential_test import Look
+from monitoring.loop.gate import judge_challenger
 
 
 def test_checkpoint_that_lacks_a_weight_is_refused(copied):

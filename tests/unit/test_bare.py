@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from influcoder.encoder import Encoder
-from influcoder.encoder.bare import BareEncoder, is_closed_form
-from influcoder.encoder.closed_form import Lessons, solve
+from influcoder.encoder.kernel_numpy import BareEncoder, is_closed_form
+from influcoder.encoder.kernel_solver import Lessons, solve
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
@@ -57,7 +57,7 @@ def test_it_knows_its_kind(pair, tmp_path):
 
 def test_it_needs_no_torch(pair):
     code = (
-        "import sys; from pathlib import Path; from influcoder.encoder.bare import BareEncoder; "
+        "import sys; from pathlib import Path; from influcoder.encoder.kernel_numpy import BareEncoder; "
         f"BareEncoder(Path({str(pair.folder)!r})).embed([('a', 'b')]); "
         "print([name for name in ('torch', 'transformers', 'sentence_transformers', 'sklearn') if name in sys.modules])"
     )

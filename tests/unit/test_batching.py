@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influcoder.errors import MemoryShortError
-from influcoder.influence.batching import Batching, in_batches, is_out_of_memory
+from influcoder.core.errors import MemoryShortError
+from influcoder.influence.features.batching import Batching, in_batches, is_out_of_memory
 
 LENGTHS = st.lists(st.integers(1, 200), max_size=60)
 

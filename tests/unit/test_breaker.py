@@ -1,7 +1,7 @@
 import pytest
 
-from influcoder.journal import Action, Event, check_chain, place, sealed
-from monitoring.breaker import degraded, failures, is_due, opened
+from influcoder.registry.journal import Action, Event, check_chain, place, sealed
+from monitoring.loop.breaker import degraded, failures, is_due, opened
 
 HELD, PROMOTED, ROLLED_BACK = Action.HELD, Action.PROMOTED, Action.ROLLED_BACK
 OPENED, CLOSED = Action.BREAKER_OPENED, Action.BREAKER_CLOSED

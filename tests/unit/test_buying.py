@@ -1,9 +1,10 @@
 import pytest
 from pydantic import ValidationError
 
-from influcoder.settings import BuyingSettings, SplitBudget
-from monitoring import buying as module
-from monitoring.buying import CLEAR, MONEY, SAMPLES, SECONDS, Ledger, batches_of, buy
+from influcoder.settings.labels import SplitBudget
+from influcoder.settings.loop import BuyingSettings
+from monitoring.checks import buying as module
+from monitoring.checks.buying import CLEAR, MONEY, SAMPLES, SECONDS, Ledger, batches_of, buy
 
 SPOT = SplitBudget(queries=60, candidates=90)
 

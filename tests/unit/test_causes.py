@@ -1,14 +1,24 @@
 import numpy as np
 import pytest
 
-from influcoder.agreement import agreement, paired_difference, unpaired_difference
 from influcoder.encoder import Encoder
-from influcoder.influence.reliability import Reliability
+from influcoder.influence.reliability_record import Reliability
 from influcoder.labelsets import Block
 from influcoder.samples import Sample
-from monitoring.causes import DATA_NEW, DATA_OLD, DECODER_NEW, DECODER_OLD, TOTAL, Cause, Crossing, Pair, find_cause
-from monitoring.groups import Scored, changes, clustered, grouped
-from monitoring.probe import chosen
+from influcoder.statistics.agreement import agreement, paired_difference, unpaired_difference
+from monitoring.causes.decomposition import (
+    DATA_NEW,
+    DATA_OLD,
+    DECODER_NEW,
+    DECODER_OLD,
+    TOTAL,
+    Crossing,
+    Pair,
+    find_cause,
+)
+from monitoring.causes.groups import Scored, changes, clustered, grouped
+from monitoring.causes.record import Cause
+from monitoring.checks.probe_set import chosen
 
 MARGIN, LEAST = 0.05, 0.5
 
@@ -223,7 +233,7 @@ def test_without_sources_the_encoder_s_vectors_make_the_groups():
 
 @pytest.mark.parametrize("square", [True, False])
 def test_a_probe_is_the_same_whatever_order_the_samples_come_in(square):
-    from influcoder.settings import SplitBudget
+    from influcoder.settings.labels import SplitBudget
 
     samples, others = texts(30, 0), texts(24, 5)
     labels = np.random.default_rng(0).normal(size=(30, 30 if square else 24))

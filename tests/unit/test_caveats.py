@@ -2,12 +2,12 @@
 
 import pytest
 
-from influcoder.errors import StoreError
-from influcoder.registry import EncoderVersion
-from monitoring import caveats as caveats_module
-from monitoring import check as check_module
-from monitoring.caveats import caveats, last_verdict
-from monitoring.check import Check
+from influcoder.core.errors import StoreError
+from influcoder.registry.encoder_version import EncoderVersion
+from influcoder.serving import warnings as caveats_module
+from influcoder.serving.warnings import caveats, last_verdict
+from monitoring.checks import record as check_module
+from monitoring.checks.record import Check
 
 FIGURE = {"value": 0.41, "lo": 0.30, "hi": 0.52, "queries": 60.0}
 

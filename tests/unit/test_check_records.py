@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from monitoring.check import Check
-from monitoring.history import look_of
+from monitoring.checks.history import look_of
+from monitoring.checks.record import Check
 
 FIGURE = {"value": 0.4, "lo": 0.302, "hi": 0.498, "queries": 60.0}
 OLD = {

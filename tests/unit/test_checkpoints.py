@@ -13,21 +13,22 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from small import write_encoder
 
+from influcoder.core.errors import ChangedMeanwhileError, StoreError
 from influcoder.encoder import Encoder, fine_tuning
 from influcoder.encoder.checkpoints import Checkpoints, Saved
-from influcoder.encoder.distilled import Epoch
 from influcoder.encoder.fine_tuning import fine_tune
+from influcoder.encoder.result import Epoch
 from influcoder.encoder.training import Training, key_of
-from influcoder.errors import ChangedMeanwhileError, StoreError
-from influcoder.folder import Folder
-from influcoder.influence.cache import FeatureTable
-from influcoder.influence.labeller import Labelled
-from influcoder.influence.pairs import PairScores
-from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.influence.features.cache import FeatureTable
+from influcoder.influence.features.labeller import Labelled
+from influcoder.influence.teacher import Teacher
+from influcoder.influence.teachers.pair_scores import PairScores
 from influcoder.labelsets.labelset import assemble, assemble_pairs
 from influcoder.labelsets.plan import plan_label_set
 from influcoder.samples import Corpus
-from influcoder.settings import EncoderSettings, LabelBudget, SplitBudget
+from influcoder.settings.labels import EncoderSettings, LabelBudget, SplitBudget
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.storage.folder import Folder
 
 BUDGET = LabelBudget(
     train=SplitBudget(queries=12, candidates=24),

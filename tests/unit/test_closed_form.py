@@ -15,20 +15,22 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.kernel_ridge import KernelRidge
 from transformers import dynamic_module_utils
 
-from influcoder.agreement import per_query_spearman
-from influcoder.encoder import Encoder, closed_form, distil, lexical
-from influcoder.encoder.closed_form import Lessons, coordinates, solve
+from influcoder.core.errors import EncoderError
+from influcoder.encoder import Encoder, distil, lexical
+from influcoder.encoder import kernel_solver as closed_form
 from influcoder.encoder.distil import recipes_of
-from influcoder.encoder.distilled import Distilled
-from influcoder.errors import EncoderError
-from influcoder.influence.cache import FeatureTable
-from influcoder.influence.labeller import Labelled
-from influcoder.influence.teacher import Teacher, TeacherSpec
-from influcoder.influence.tokens import tokenize
+from influcoder.encoder.kernel_solver import Lessons, coordinates, solve
+from influcoder.encoder.result import Distilled
+from influcoder.influence.features.cache import FeatureTable
+from influcoder.influence.features.labeller import Labelled
+from influcoder.influence.features.tokens import tokenize
+from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.labelset import assemble
 from influcoder.labelsets.plan import plan_label_set
 from influcoder.samples import Corpus, Sample
-from influcoder.settings import EncoderSettings, LabelBudget, SplitBudget
+from influcoder.settings.labels import EncoderSettings, LabelBudget, SplitBudget
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.statistics.agreement import per_query_spearman
 
 # The package gives the function the same name.
 distil_module = sys.modules["influcoder.encoder.distil"]

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from influcoder.confound import partial_spearman
-from influcoder.errors import ShapeError
+from bench.confound import partial_spearman
+from influcoder.core.errors import ShapeError
 
 
 def sample(seed: int, candidates: int = 40, covariates: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

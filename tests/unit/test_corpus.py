@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small import write_jsonl
 
-from influcoder.errors import SampleError
+from influcoder.core.errors import SampleError
 from influcoder.samples import Corpus, Sample, read_corpus
 
 # Every character that UTF-8 can hold, which is all but the surrogates.

@@ -4,11 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from influcoder.agreement import agreement
-from influcoder.settings import DriftSettings
-from monitoring.course import Course, Look
-from monitoring.decision import Judgement, Verdict, judge_drift, with_probe
-from monitoring.records import Shift
+from influcoder.settings.loop import DriftSettings
+from influcoder.statistics.agreement import agreement
+from monitoring.checks.decision import judge_drift, with_probe
+from monitoring.checks.findings import Judgement, Shift, Verdict
+from monitoring.checks.sequential_test import Course, Look
 
 SETTINGS = DriftSettings()
 PROMOTED = Look(0.40, 0.03, 250, 249, "promotion")

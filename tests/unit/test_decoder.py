@@ -4,8 +4,9 @@ import json
 import pytest
 import torch
 
-from influcoder.decoder import Decoder, linear_names, load_decoder
-from influcoder.errors import DecoderError
+from influcoder.core.errors import DecoderError
+from influcoder.decoder.checkpoint import Decoder, linear_names
+from influcoder.decoder.load import load_decoder
 
 
 @pytest.fixture(scope="module")

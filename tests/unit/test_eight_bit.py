@@ -7,9 +7,9 @@ import pytest
 import torch
 from small import write_encoder
 
+from influcoder.core.errors import EncoderError
 from influcoder.encoder import Encoder
 from influcoder.encoder.eight_bit import EightBit, put_in_eight_bits
-from influcoder.errors import EncoderError
 
 TEXTS = ["short", *("a ship leaves the harbour with the tide " * n for n in range(1, 8))]
 

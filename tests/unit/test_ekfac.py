@@ -9,11 +9,11 @@ import torch
 from scipy.stats import spearmanr
 from small import gpt2
 
-from influcoder.decoder import Decoder, linear_names
-from influcoder.errors import DecoderError, MissingPackageError, SampleError, SettingsError
-from influcoder.influence.ekfac import ekfac_influence
-from influcoder.influence.ekfac_task import collate, drawn_labels
-from influcoder.influence.tokens import tokenize
+from influcoder.core.errors import DecoderError, MissingPackageError, SampleError, SettingsError
+from influcoder.decoder.checkpoint import Decoder, linear_names
+from influcoder.influence.features.tokens import tokenize
+from influcoder.influence.teachers.ekfac import ekfac_influence
+from influcoder.influence.teachers.ekfac_task import collate, drawn_labels
 
 DAMPING = 1e-3
 SEED = 3

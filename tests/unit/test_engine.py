@@ -7,14 +7,15 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from influcoder.decoder import Decoder
-from influcoder.influence.batching import Batching
-from influcoder.influence.cache import FeatureTable
-from influcoder.influence.gradients import extract_features, extract_many
-from influcoder.influence.labeller import computed, usable_rows
-from influcoder.influence.scores import influence
-from influcoder.influence.teacher import Teacher, TeacherSpec
-from influcoder.influence.tokens import Tokens, tokenize
+from influcoder.decoder.checkpoint import Decoder
+from influcoder.influence.features.batching import Batching
+from influcoder.influence.features.cache import FeatureTable
+from influcoder.influence.features.gradients import extract_features, extract_many
+from influcoder.influence.features.labeller import computed, usable_rows
+from influcoder.influence.features.tokens import Tokens, tokenize
+from influcoder.influence.teacher import Teacher
+from influcoder.influence.teachers.scores import influence
+from influcoder.settings.teacher import TeacherSpec
 
 SPEC = TeacherSpec(rank=4, projection_dim=512, max_tokens=64, storage="float32")
 WHOLE = SPEC.model_copy(update={"projection_dim": 0})

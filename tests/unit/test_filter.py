@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score
 
-from influcoder.attribution import cut as cut_module
-from influcoder.attribution.curve import Aim, Curve
-from influcoder.attribution.cut import Cut, by_budget, by_threshold, by_validation
-from influcoder.attribution.filter import Probe, Rule, Scored, cohort_of, cohort_rows, standardised
-from influcoder.errors import EncoderError, SampleError, SettingsError, ShapeError
+from influcoder.attribution.filter import threshold as cut_module
+from influcoder.attribution.filter.curve import Aim, Curve
+from influcoder.attribution.filter.scoring import Probe, Rule, Scored, cohort_of, cohort_rows, standardised
+from influcoder.attribution.filter.threshold import Cut, by_budget, by_threshold, by_validation
+from influcoder.core.errors import EncoderError, SampleError, SettingsError, ShapeError
 from influcoder.samples import Sample
 
 SCORES = st.floats(-1, 1).map(lambda value: round(value, 2))

@@ -9,14 +9,14 @@ import pytest
 from deadly import exit_code_of, kill_this_process
 from small import write_jsonl
 
-from influcoder.attribution import filter as filter_module
-from influcoder.attribution.curve import Aim
-from influcoder.attribution.cut import by_budget
-from influcoder.attribution.filter import Probe, Rule, Scored, batches_of, cohort_of
-from influcoder.attribution.filter_check import exact_scores, to_verify, verified
-from influcoder.attribution.filter_folder import Decision, FilterFolder
-from influcoder.attribution.filtering import Request, Sifted, facts, notes, read_inputs, sift
-from influcoder.errors import BusyError, EncoderError, SampleError, SettingsError
+from influcoder.attribution.filter import scoring as filter_module
+from influcoder.attribution.filter.curve import Aim
+from influcoder.attribution.filter.output import Decision, FilterFolder
+from influcoder.attribution.filter.run import Request, Sifted, facts, notes, read_inputs, sift
+from influcoder.attribution.filter.scoring import Probe, Rule, Scored, batches_of, cohort_of
+from influcoder.attribution.filter.threshold import by_budget
+from influcoder.attribution.filter.validation import exact_scores, to_verify, verified
+from influcoder.core.errors import BusyError, EncoderError, SampleError, SettingsError
 from influcoder.labelsets import Block
 from influcoder.samples import Sample, read_corpus
 from influcoder.samples.readers import read_labelled

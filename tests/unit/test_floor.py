@@ -6,22 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influcoder.agreement import agreement, paired_difference
 from influcoder.encoder import Encoder
-from influcoder.influence.reliability import Reliability
+from influcoder.influence.reliability_record import Reliability
 from influcoder.labelsets import Block
 from influcoder.samples import Sample
-from monitoring.floor import (
+from influcoder.statistics.agreement import agreement, paired_difference
+from monitoring.checks.baselines import (
     BM25,
     SURFACE,
     UNTRAINED,
-    Bounds,
     Floor,
     bm25_scores,
     bounds_of,
     measure_floor,
     surface_scores,
 )
+from monitoring.checks.findings import Bounds
 
 LABELS = np.random.default_rng(0).normal(size=(30, 20))
 WORDS = ["anchor", "harbour", "sail", "tide", "oven", "flour", "butter", "whisk", "rocket", "moon", "comet", "probe"]

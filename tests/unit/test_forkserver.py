@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from influcoder.cli import forkclient
-from influcoder.cli.forkclient import NoServerError, start
+from influcoder.local import fork_client as forkclient
+from influcoder.local.fork_client import NoServerError, start
 
 # A folder so deep that its name does not fit into the address of a socket.
 DEEP = "a-folder-with-a-name-that-is-long/" * 5
@@ -32,7 +32,7 @@ def server(tmp_path_factory):
 
 
 def begin(path):
-    command = [sys.executable, "-m", "influcoder.cli.forkserver", str(path), "influcoder.errors", "decimal"]
+    command = [sys.executable, "-m", "influcoder.local.fork_server", str(path), "influcoder.core.errors", "decimal"]
     process = subprocess.Popen(command)
     wait_for(path.exists)
     return process
@@ -134,7 +134,7 @@ def test_a_server_whose_source_has_changed_says_so_and_reads_it_again(tmp_path):
     package = source / "flows"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("answer = 1\n")
-    command = [sys.executable, "-m", "influcoder.cli.forkserver", str(tmp_path / "fork.sock"), "flows"]
+    command = [sys.executable, "-m", "influcoder.local.fork_server", str(tmp_path / "fork.sock"), "flows"]
     # The package stands before ours on the path, so that no file of ours has to be touched.
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(source)}, cwd=source)
     try:

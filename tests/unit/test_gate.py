@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from influcoder.agreement import agreement
-from influcoder.errors import IntegrityError
+from influcoder.core.errors import IntegrityError
 from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.labelset import LabelSet
 from influcoder.labelsets.manifest import Identity, Manifest, SampleRef
 from influcoder.labelsets.plan import Entry
 from influcoder.samples import split_of
-from monitoring.gate import judge_challenger, prove_disjoint
+from influcoder.statistics.agreement import agreement
+from monitoring.loop.gate import judge_challenger, prove_disjoint
 
 MARGIN = 0.02
 LABELS = np.random.default_rng(0).normal(size=(60, 40))

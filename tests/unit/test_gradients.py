@@ -16,11 +16,11 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from influcoder.decoder import Decoder, block_names, linear_names
-from influcoder.influence.gradients import extract_features, extract_many, lora_a
-from influcoder.influence.projection import CountSketch
-from influcoder.influence.teacher import TeacherSpec
-from influcoder.influence.tokens import tokenize
+from influcoder.decoder.checkpoint import Decoder, block_names, linear_names
+from influcoder.influence.features.gradients import extract_features, extract_many, lora_a
+from influcoder.influence.features.projection import CountSketch
+from influcoder.influence.features.tokens import tokenize
+from influcoder.settings.teacher import TeacherSpec
 
 # peft corrects its own setting for Conv1D, and says so.
 pytestmark = pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")

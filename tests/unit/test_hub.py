@@ -11,10 +11,10 @@ import pytest
 from huggingface_hub import constants
 from moved import moved
 
-from influcoder.decoder import load_decoder
+from influcoder.core.errors import DecoderError, EncoderError
+from influcoder.decoder.addresses import stamp_of
+from influcoder.decoder.load import load_decoder
 from influcoder.encoder import Encoder
-from influcoder.errors import DecoderError, EncoderError
-from influcoder.sources import stamp_of
 
 
 class Hub:

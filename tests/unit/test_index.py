@@ -11,19 +11,19 @@ from deadly import DeadlyFolder, exit_code_of
 from small import write_jsonl
 
 from influcoder.attribution import attribute, attribute_from
-from influcoder.attribution.index import Embedder, Index, manifests
-from influcoder.attribution.index import spool as spool_module
-from influcoder.attribution.index import vectors as vectors_module
-from influcoder.attribution.index.manifest import pointer_of
-from influcoder.attribution.index.search import Searcher
-from influcoder.attribution.index.spool import spool
+from influcoder.core.errors import EncoderError, IntegrityError, SampleError
 from influcoder.encoder import Encoder
-from influcoder.encoder.closed_form import Lessons, solve
-from influcoder.errors import EncoderError, IntegrityError, SampleError
-from influcoder.folder import Folder
-from influcoder.indexed import build, current, opened_index
-from influcoder.registry import EncoderVersion
+from influcoder.encoder.kernel_solver import Lessons, solve
+from influcoder.index import Embedder, Index, manifests
+from influcoder.index import spool as spool_module
+from influcoder.index import vectors as vectors_module
+from influcoder.index.build import build, current, opened_index
+from influcoder.index.manifest import pointer_of
+from influcoder.index.search import Searcher
+from influcoder.index.spool import spool
+from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.samples import Sample, read_corpus
+from influcoder.storage.folder import Folder
 
 TAGS = {"labelset.id": "labels", "decoder.fingerprint": "decoder", "teacher.id": "teacher"}
 VERSION = EncoderVersion("3", "run", ("champion",), TAGS, "")
@@ -90,7 +90,7 @@ def test_an_index_answers_as_the_encoder_does(encoder, store, corpus, samples):
 
 def test_an_index_of_several_segments_and_shards_answers_alike(encoder, store, corpus, samples, monkeypatch, tmp_path):
     whole = Index(store, build(store, VERSION, encoder, EMBEDDER, corpus).manifest)
-    monkeypatch.setattr("influcoder.attribution.index.publish.segment_rows", lambda _: 13)
+    monkeypatch.setattr("influcoder.index.search.segment_rows", lambda _: 13)
     monkeypatch.setattr(spool_module, "GROUP", 5)
     monkeypatch.setattr(spool_module, "SHARD_BYTES", 4000)
     monkeypatch.setattr(vectors_module, "SHARD", 9)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influcoder.attribution.index import search
-from influcoder.attribution.index.search import Searcher, make_segment, segment_rows
-from influcoder.errors import IntegrityError, ShapeError
+from influcoder.core.errors import IntegrityError, ShapeError
+from influcoder.index import search
+from influcoder.index.search import Searcher, make_segment, segment_rows
 
 
 def clustered(rows, dimensions, seed=0):

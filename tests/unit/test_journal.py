@@ -4,10 +4,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from influcoder.errors import IntegrityError
-from influcoder.journal import Action, Event, champion_of, check_chain, line_of, place, sealed
-from influcoder.sealed import sealed_hash
-from influcoder.store import sha256
+from influcoder.core.errors import IntegrityError
+from influcoder.registry.journal import Action, Event, champion_of, check_chain, line_of, place, sealed
+from influcoder.storage.object_store import sha256
+from influcoder.storage.records import sealed_hash
 
 FIGURES = st.floats(allow_nan=False, allow_infinity=False)
 VERSIONS = st.sampled_from(["1", "2", "3", "4"])

@@ -7,8 +7,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from influcoder.errors import SettingsError
-from influcoder.settings import load_settings
+from influcoder.core.errors import SettingsError
+from influcoder.settings.tree import load_settings
 
 FOLDER = Path(__file__).parents[2] / "infra" / "kubernetes"
 MANIFESTS = list(yaml.safe_load_all((FOLDER / "influcoder.yaml").read_text()))

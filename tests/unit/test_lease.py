@@ -9,8 +9,8 @@ from holding import most_at_a_time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influcoder.errors import BusyError, ChangedMeanwhileError, StoreError
-from monitoring.lease import Lease
+from influcoder.core.errors import BusyError, ChangedMeanwhileError, StoreError
+from influcoder.storage.lease import Lease
 
 SECONDS = 30.0
 

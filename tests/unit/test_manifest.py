@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.manifest import FileRef, Identity, Manifest, SampleRef, Source, library_versions
+from influcoder.settings.teacher import TeacherSpec
 
 TEACHER = Teacher(decoder_fingerprint="f" * 64, spec=TeacherSpec())
 REFS = (SampleRef(hash="a", role="query", split="train"), SampleRef(hash="b", role="candidate", split="train"))

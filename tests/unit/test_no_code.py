@@ -12,11 +12,12 @@ import torch
 from small import write_encoder
 from transformers import AutoConfig, BloomConfig, BloomForCausalLM
 
-from influcoder.decoder import Decoder, load_decoder
+from influcoder.core.errors import DecoderError, EncoderError, SampleError
+from influcoder.decoder.checkpoint import Decoder
+from influcoder.decoder.load import load_decoder
 from influcoder.encoder.model import Encoder
-from influcoder.errors import DecoderError, EncoderError, SampleError
 from influcoder.samples import read_corpus
-from influcoder.served_model import EncoderModel
+from influcoder.serving.pyfunc_model import EncoderModel
 
 PLANTED = """open({mark!r}, "w").close()
 from transformers import BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -103,7 +104,7 @@ def test_the_plant_runs_where_it_is_trusted(copied, plant, mark):
 @pytest.mark.parametrize("uri", ["{}", "s3://bucket/decoder", "models:/decoder/1"])
 def test_a_decoder_of_an_architecture_of_its_own_is_refused(copied, plant, monkeypatch, uri):
     plant(copied, config=OWN, tokenizer_config={"auto_map": TOKENIZER_CODE})
-    monkeypatch.setattr("influcoder.sources.fetch", lambda _uri: copied)
+    monkeypatch.setattr("influcoder.decoder.sources.fetch", lambda _uri: copied)
     with pytest.raises(DecoderError, match=REFUSED):
         load_decoder(uri.format(copied), device="cpu")
 
@@ -175,7 +176,7 @@ def test_a_way_to_answer_that_is_code_of_a_hub_is_refused(copied, plant):
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-@pytest.mark.parametrize("kind", ["m.Module", "influcoder.errors.EncoderError"])
+@pytest.mark.parametrize("kind", ["m.Module", "influcoder.core.errors.EncoderError"])
 def test_an_encoder_with_a_module_of_its_own_is_refused(encoder_dir, plant, place, kind):
     modules = json.loads((encoder_dir / "modules.json").read_text())
     modules.insert(place, {"idx": 0, "name": "own", "path": "", "type": kind})

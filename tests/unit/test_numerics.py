@@ -5,13 +5,13 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from influcoder.decoder import load_decoder
+from influcoder.decoder.load import load_decoder
 from influcoder.influence import numerics
-from influcoder.influence.batching import Batching
+from influcoder.influence.features.batching import Batching
+from influcoder.influence.features.tokens import tokenize
 from influcoder.influence.numerics import numerics_of, recomputed
 from influcoder.influence.rounding import in_dtype, rounded_to_bfloat16
-from influcoder.influence.teacher import TeacherSpec
-from influcoder.influence.tokens import tokenize
+from influcoder.settings.teacher import TeacherSpec
 
 SPEC = TeacherSpec(rank=4, projection_dim=512, max_tokens=64, storage="float32")
 

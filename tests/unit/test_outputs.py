@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from influcoder.cli.outputs import Asked, read_outputs, written
-from influcoder.errors import SampleError, SettingsError
+from influcoder.core.errors import SampleError, SettingsError
+from influcoder.serving.outputs import Asked, read_outputs, written
 
 ROW = {
     "output": "o",

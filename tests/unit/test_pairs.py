@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from influcoder.core.errors import ScoreTableError
 from influcoder.encoder.fine_tuning import steps
 from influcoder.encoder.losses import distillation_loss
-from influcoder.errors import ScoreTableError
-from influcoder.influence.pairs import PairScores
+from influcoder.influence.teachers.pair_scores import PairScores
 from influcoder.labelsets.imported import import_scores, read_scores
 from influcoder.labelsets.labelset import Block
 from influcoder.samples import split_of

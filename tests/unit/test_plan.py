@@ -3,11 +3,11 @@ from collections import Counter
 
 import pytest
 
-from influcoder.errors import SampleError
+from influcoder.core.errors import SampleError
 from influcoder.labelsets import plan_label_set, plan_spot
 from influcoder.labelsets.plan import Entry, other_reference
 from influcoder.samples import SPLITS, Corpus, Sample, split_of
-from influcoder.settings import LabelBudget, SplitBudget
+from influcoder.settings.labels import LabelBudget, SplitBudget
 
 BUDGET = LabelBudget(
     train=SplitBudget(queries=30, candidates=60),

@@ -4,7 +4,7 @@ import json
 
 from prefect.workers.process import ProcessWorker
 
-from influcoder.cli.stack import ROOT
+from influcoder.local.stack import ROOT
 
 
 def test_the_pool_is_prefects_own_but_for_what_starts_a_flow_run():
@@ -14,4 +14,4 @@ def test_the_pool_is_prefects_own_but_for_what_starts_a_flow_run():
         {name: found.get("default") for name, found in template["variables"]["properties"].items()}
         for template in (ours, theirs)
     ]
-    assert defaults[0] == defaults[1] | {"command": "python -m influcoder.cli.flow_start"}
+    assert defaults[0] == defaults[1] | {"command": "python -m influcoder.local.flow_start"}

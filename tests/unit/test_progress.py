@@ -2,13 +2,13 @@
 
 import logging
 
-from influcoder import progress as module
-from influcoder.progress import progress
+from influcoder.core import progress as module
+from influcoder.core.progress import progress
 
 
 def test_work_within_work_is_not_said(caplog, monkeypatch):
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", -1.0)
-    with caplog.at_level(logging.INFO, "influcoder.progress"):
+    with caplog.at_level(logging.INFO, "influcoder.core.progress"):
         with progress("reading", None) as outer:
             outer.advance(7)
             with progress("embedding", 2) as inner:

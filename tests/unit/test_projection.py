@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from influcoder.influence.projection import CountSketch
+from influcoder.influence.features.projection import CountSketch
 
 CPU = torch.device("cpu")
 INPUTS, OUTPUTS = 300, 64

@@ -13,7 +13,7 @@ from influcoder.attribution.regions.atlas import atlas
 from influcoder.attribution.regions.duplicates import groups_of_duplicates
 from influcoder.attribution.regions.grouping import OTHERS, UNNAMED, by_cluster, by_source
 from influcoder.attribution.regions.shares import shares, totals
-from influcoder.errors import SampleError, ShapeError
+from influcoder.core.errors import SampleError, ShapeError
 from influcoder.samples import Sample
 
 TOPICS = {"sea": "anchor harbour sail tide", "kitchen": "oven flour butter whisk", "orbit": "rocket moon comet probe"}

@@ -5,15 +5,16 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from influcoder.agreement import agreement
+from influcoder.core.errors import ScoreTableError
 from influcoder.encoder.card import tags_of
-from influcoder.errors import ScoreTableError
-from influcoder.influence.numerics import Numerics
-from influcoder.influence.reliability import Reliability, reliability_of
-from influcoder.influence.teacher import Teacher, TeacherSpec
+from influcoder.influence.reliability import reliability_of
+from influcoder.influence.reliability_record import Numerics, Reliability
+from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.imported import import_scores, read_scores
 from influcoder.labelsets.manifest import Identity, Manifest
 from influcoder.samples import split_of
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.statistics.agreement import agreement
 
 DECODER = {"fingerprint": "f" * 64, "uri": "tiny"}
 # As a manifest of the version before said it.

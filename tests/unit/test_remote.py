@@ -2,11 +2,12 @@ import sys
 
 import pytest
 
-from influcoder.errors import SettingsError
-from influcoder.influence.cluster import connected
-from influcoder.influence.remote import Order, in_shards
+from influcoder.core.errors import SettingsError
+from influcoder.influence.distributed.connection import connected
+from influcoder.influence.distributed.engine import Order, in_shards
 from influcoder.influence.teacher import Teacher
-from influcoder.settings import LabelSettings, StoreSettings
+from influcoder.settings.labels import LabelSettings
+from influcoder.settings.servers import StoreSettings
 
 
 def test_shards_hold_samples_of_like_length(samples):

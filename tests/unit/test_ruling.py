@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influcoder.settings import DriftSettings, RetrainingSettings
-from monitoring.check import Check
-from monitoring.decision import Judgement, Verdict
-from monitoring.retraining import Phase, Retraining
-from monitoring.ruling import World, rule
+from influcoder.settings.loop import DriftSettings, RetrainingSettings
+from monitoring.checks.findings import Judgement, Verdict
+from monitoring.checks.record import Check
+from monitoring.loop.retraining import Phase, Retraining
+from monitoring.loop.retraining_policy import World, rule
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = RetrainingSettings(cooldown_hours=5, per_week=4, attempts=3)

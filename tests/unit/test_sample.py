@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from influcoder.errors import SampleError
+from influcoder.core.errors import SampleError
 from influcoder.samples import Sample
 from influcoder.samples.sample import content_id
 

@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from influcoder.errors import ShapeError
-from influcoder.influence.cache import FeatureTable
-from influcoder.influence.scores import exact_influence, influence
-from influcoder.influence.teacher import TeacherSpec
+from influcoder.core.errors import ShapeError
+from influcoder.influence.features.cache import FeatureTable
+from influcoder.influence.teachers.scores import exact_influence, influence
+from influcoder.settings.teacher import TeacherSpec
 
 ROWS = arrays(np.float32, st.tuples(st.integers(1, 6), st.just(9)), elements=st.floats(-10, 10, width=32))
 

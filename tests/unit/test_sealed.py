@@ -3,10 +3,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from influcoder.errors import IntegrityError
-from influcoder.sealed import seal, sealed_hash, unseal
-from influcoder.store import sha256
-from monitoring.slot import read_sealed, sealed
+from influcoder.core.errors import IntegrityError
+from influcoder.storage.object_store import sha256
+from influcoder.storage.records import read_sealed, seal, sealed, sealed_hash, unseal
 
 
 class Record(BaseModel):

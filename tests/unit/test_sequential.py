@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from monitoring.sequential import (
+from influcoder.statistics.sequential import (
     Contrasts,
     against_reference,
     change_now,

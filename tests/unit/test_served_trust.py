@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import mlflow
 import pytest
 
-from influcoder import served_model
-from influcoder.served_model import Trust
+from influcoder.serving import pyfunc_model as served_model
+from influcoder.serving.pyfunc_model import Trust
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
-from influcoder.errors import SettingsError
-from influcoder.settings import Settings, load_settings
+from influcoder.core.errors import SettingsError
+from influcoder.settings.tree import Settings, load_settings
 
 DEFAULTS = Settings.model_construct()
 

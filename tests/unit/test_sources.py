@@ -3,8 +3,10 @@ import time
 
 import pytest
 
-from influcoder.errors import DecoderError
-from influcoder.sources import parts_of, prune, stamp_of
+from influcoder.core.errors import DecoderError
+from influcoder.core.files import prune
+from influcoder.decoder.addresses import stamp_of
+from influcoder.decoder.sources import parts_of
 
 WHOLE = [
     "config.json",

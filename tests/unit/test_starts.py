@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from influcoder.cli.chosen import chosen
-from influcoder.errors import SettingsError
-from influcoder.fingerprints import note, noted
+from influcoder.core.errors import SettingsError
+from influcoder.decoder.fingerprints import note, noted
 
 SLOW = ("torch", "transformers", "sentence_transformers", "mlflow", "prefect", "pandas", "scipy", "sklearn")
 HELP = """
@@ -25,9 +25,9 @@ for words in ([], *([name] for name in names)):
 """
 READING = """
 import sys
-import influcoder.cli.status, influcoder.cli.listing, influcoder.cli.chronicle, influcoder.cli.answer
-import influcoder.asked, influcoder.encoder.bare, monitoring.check
-from influcoder.attribution.index import manifests
+import influcoder.cli.status, influcoder.cli.versions, influcoder.cli.journal, influcoder.serving.answerer
+import influcoder.samples.query_log, influcoder.encoder.kernel_numpy, monitoring.checks.record
+from influcoder.index import manifests
 """
 
 

@@ -7,17 +7,17 @@ from moved import moved
 from sentence_transformers import SentenceTransformer
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from influcoder.decoder import load_decoder
+from influcoder.core.errors import EncoderError, SampleError
+from influcoder.decoder.load import load_decoder
 from influcoder.encoder import Encoder
-from influcoder.encoder.closed_form import Lessons, solve
+from influcoder.encoder.kernel_solver import Lessons, solve
 from influcoder.encoder.states import blocks_of, mean_states
-from influcoder.errors import EncoderError, SampleError
+from influcoder.influence.features.tokens import tokenize
 from influcoder.influence.teacher import Teacher
-from influcoder.influence.tokens import tokenize
 from influcoder.labelsets import Block, LabelSet
 from influcoder.labelsets.manifest import Identity
-from influcoder.settings import Settings
-from monitoring.crossing import _answers
+from influcoder.settings.tree import Settings
+from monitoring.causes.explain import _answers
 
 MAX_TOKENS = 24
 ARCHITECTURES = {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from influcoder.attribution.steering import InfluenceSampler, Weighting, weights_of
-from influcoder.errors import ShapeError
+from influcoder.core.errors import ShapeError
 
 ROWS = 40
 

@@ -11,23 +11,15 @@ import torch
 from torch.utils.data import IterableDataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from influcoder.attribution.steering import (
-    InfluenceSampler,
-    Limits,
-    Steering,
-    Weighting,
-    collate,
-    steer,
-    training_rows,
-)
+from influcoder.attribution.steering import InfluenceSampler, Limits, Steering, Weighting, collate, steer, training_rows
 from influcoder.attribution.steering.labels import distil_now, exact
 from influcoder.attribution.steering.sampler import Segment
 from influcoder.attribution.steering.snapshot import decoder_now, untouched_randomness
 from influcoder.attribution.steering.state import KEY, Steered
+from influcoder.core.errors import EncoderError, IntegrityError, SampleError, SettingsError
 from influcoder.encoder import Encoder
-from influcoder.encoder.closed_form import Lessons, solve
-from influcoder.errors import EncoderError, IntegrityError, SampleError, SettingsError
-from influcoder.influence.teacher import TeacherSpec
+from influcoder.encoder.kernel_solver import Lessons, solve
+from influcoder.settings.teacher import TeacherSpec
 
 MAX_TOKENS = 48
 TEACHER = TeacherSpec(max_tokens=MAX_TOKENS, projection_dim=2048, rank=8)

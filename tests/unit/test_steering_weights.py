@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from influcoder.agreement import agreement
 from influcoder.attribution.steering import Limits, Steering, Weighting, effective_samples, estimates, weights_of
 from influcoder.attribution.steering.trust import doubt, draw_spot
+from influcoder.core.errors import SampleError, SettingsError, ShapeError
 from influcoder.encoder import Encoder
-from influcoder.encoder.closed_form import Lessons, solve
-from influcoder.errors import SampleError, SettingsError, ShapeError
-from influcoder.influence.teacher import TeacherSpec
+from influcoder.encoder.kernel_solver import Lessons, solve
 from influcoder.samples.splits import split_of
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.statistics.agreement import agreement
 
 VALUES = arrays(np.float64, st.integers(1, 40), elements=st.floats(-1, 1))
 

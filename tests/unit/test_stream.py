@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from influcoder.errors import SampleError
+from influcoder.core.errors import SampleError
 from influcoder.samples import Corpus, Sample, Stream, read_corpus
 from influcoder.samples.stamps import corpus_address, corpus_stamp
 from influcoder.samples.stream import Seen

@@ -7,18 +7,18 @@ import peft
 import pytest
 import torch
 
-from influcoder.decoder import linear_names
-from influcoder.errors import OptimizerStateError, SettingsError, ShapeError
-from influcoder.influence.adam import AdamState, Moments, load_state
-from influcoder.influence.cache import FeatureTable
-from influcoder.influence.gradients import extract_features, lora_a
-from influcoder.influence.projection import CountSketch
-from influcoder.influence.scores import exact_influence
-from influcoder.influence.teacher import TeacherSpec
-from influcoder.influence.tokens import tokenize
+from influcoder.core.errors import OptimizerStateError, SettingsError, ShapeError
+from influcoder.decoder.checkpoint import linear_names
+from influcoder.influence.features.adam import AdamState, Moments, load_state
+from influcoder.influence.features.cache import FeatureTable
+from influcoder.influence.features.gradients import extract_features, lora_a
+from influcoder.influence.features.projection import CountSketch
+from influcoder.influence.features.tokens import tokenize
+from influcoder.influence.teachers.scores import exact_influence
+from influcoder.influence.teachers.warm_up import warm_up
 from influcoder.labelsets.build import optimizer_state, same_teacher, teacher_of
-from influcoder.settings import load_settings
-from influcoder.warmup import warm_up
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.settings.tree import load_settings
 
 WHOLE = TeacherSpec(method="less", rank=3, adapter_seed=5, projection_dim=0, max_tokens=48)
 

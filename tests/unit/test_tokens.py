@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influcoder.influence.tokens import tokenize
+from influcoder.influence.features.tokens import tokenize
 from influcoder.samples import Sample
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from influcoder.errors import ValidationFailedError
-from influcoder.influence.cache import FeatureTable
-from influcoder.influence.labeller import Labelled
+from influcoder.core.errors import ValidationFailedError
+from influcoder.influence.features.cache import FeatureTable
+from influcoder.influence.features.labeller import Labelled
 from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.labelset import assemble
 from influcoder.labelsets.plan import plan_label_set
 from influcoder.labelsets.validation import validate
 from influcoder.samples import Corpus
-from influcoder.settings import LabelBudget, SplitBudget
+from influcoder.settings.labels import LabelBudget, SplitBudget
 
 BUDGET = LabelBudget(
     train=SplitBudget(queries=6, candidates=12),

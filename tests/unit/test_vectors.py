@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from influcoder.cli import app as cli
-from influcoder.influence import vectors
-from influcoder.influence.cache import FeatureTable, Gathering
-from influcoder.influence.vectors import Rows, on_disk, products
+from influcoder.influence.features import vectors
+from influcoder.influence.features.cache import FeatureTable, Gathering
+from influcoder.influence.features.vectors import Rows, on_disk, products
 
 SHARED_MEMORY = Path("/dev/shm")
 

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from influcoder.lazy import lazily
+from influcoder.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from influcoder.attribution.attribute import (
+    from influcoder.attribution.ranking import (
         Attribution,
         Ranking,
         attribute,
@@ -17,4 +17,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Attribution", "Ranking", "attribute", "attribute_by", "attribute_from", "ranked", "verify"]
 
-__getattr__ = lazily(__name__, attribute="Attribution Ranking attribute attribute_by attribute_from ranked verify")
+__getattr__ = lazily(__name__, ranking="Attribution Ranking attribute attribute_by attribute_from ranked verify")

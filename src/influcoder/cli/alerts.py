@@ -7,11 +7,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from influcoder.cli.terminal import console
-from influcoder.errors import AlertError, SettingsError
+from influcoder.cli.tables import console
+from influcoder.core.errors import AlertError, SettingsError
 
 if TYPE_CHECKING:
-    from influcoder.alerting import AlertSettings
+    from influcoder.settings.alerts import AlertSettings
 
 app = typer.Typer(no_args_is_help=True, help="Who hears of what goes wrong. Example: `influcoder alerts test`")
 
@@ -48,8 +48,8 @@ def show(
 
     Examples: `influcoder alerts list`, `influcoder alerts list --waiting`
     """
-    from influcoder.settings import load_settings
-    from influcoder.store import ObjectStore
+    from influcoder.settings.tree import load_settings
+    from influcoder.storage.object_store import ObjectStore
     from monitoring.alerts.state import ways
 
     listed = [way for way in ways(ObjectStore(load_settings().store)) if way.waits_for or not waiting]
@@ -77,14 +77,13 @@ def deliver() -> None:
 
     Example, for the crontab of a machine that watches the worker: `*/15 * * * * influcoder alerts deliver`
     """
-    from influcoder.settings import load_settings
-    from influcoder.store import ObjectStore
-    from monitoring.alerts.approvals import unanswered
+    from influcoder.settings.tree import load_settings
+    from influcoder.storage.object_store import ObjectStore
     from monitoring.alerts.channels import channels_for
     from monitoring.alerts.deliver import deliver as work
     from monitoring.alerts.deliver import utc_now
     from monitoring.alerts.outbox import Outbox
-    from monitoring.alerts.overdue import overdue
+    from monitoring.alerts.reminders import overdue, unanswered
 
     settings = load_settings()
     _with_channels()
@@ -104,7 +103,7 @@ def deliver() -> None:
 
 
 def _with_channels() -> "AlertSettings":
-    from influcoder.settings import load_settings
+    from influcoder.settings.tree import load_settings
 
     settings = load_settings().alerts
     if not settings.channels:

@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
-from influcoder.cli import alerts, attribute, audit, champion, checks, filtering, indexes, questions, regions, serve
+from influcoder.cli import alerts, attribute, audit, champion, checks, regions, serve
+from influcoder.cli import filter as filtering
+from influcoder.cli import index as indexes
+from influcoder.cli import query_log as questions
 from influcoder.cli.chosen import STACKS, current_stack
 from influcoder.cli.prepare import Group, prepare
-from influcoder.cli.stack import SERVERS
-from influcoder.cli.terminal import AsJson, console, print_json
-from influcoder.errors import InflucoderError, ServiceError
+from influcoder.cli.tables import AsJson, console, print_json
+from influcoder.core.errors import InflucoderError, ServiceError
+from influcoder.local.stack import SERVERS
 
 app = typer.Typer(cls=Group, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 app.add_typer(alerts.app, name="alerts")
@@ -54,7 +57,7 @@ def up(
 
     Example: `influcoder up --mlflow-port 5000`
     """
-    from influcoder.cli.deploy import deploy
+    from influcoder.local.deploy import deploy
 
     ports = dict(zip(SERVERS, (s3_port, mlflow_port, prefect_port, evidently_port), strict=True))
     stack = current_stack()
@@ -92,7 +95,7 @@ def label(
     Examples: `influcoder label --plan`, `influcoder label --corpus pool.jsonl --decoder ./checkpoint`
     """
     if plan:
-        from influcoder.cli.plan import plan_table
+        from influcoder.cli.tables import plan_table
 
         console.print(plan_table(decoder, corpus))
         return
@@ -134,7 +137,7 @@ def warm_up(
 
     Example: `influcoder warm-up --out adam.safetensors`
     """
-    from influcoder.cli.warm import warm_up as work
+    from influcoder.cli.warm_up import warm_up as work
 
     console.print(f"{work(out, steps, batch, decoder, corpus)} holds the state; set labels.optimizer_state to it")
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from influcoder.cli.terminal import AsJson, console
-from influcoder.errors import SettingsError
+from influcoder.cli.tables import AsJson, console
+from influcoder.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from influcoder.cli.answer import Answer
+    from influcoder.serving.answerer import Answer
 
 # Outputs that are embedded, searched and logged together.
 BATCH = 64
@@ -50,10 +50,10 @@ def attribute(
     from rich.console import Console
     from rich.markup import escape
 
-    from influcoder.cli.answer import answering
-    from influcoder.cli.outputs import Asked, read_outputs, written
-    from influcoder.progress import progress
-    from influcoder.settings import load_settings
+    from influcoder.core.progress import progress
+    from influcoder.serving.answerer import answering
+    from influcoder.serving.outputs import Asked, read_outputs, written
+    from influcoder.settings.tree import load_settings
 
     asked = read_outputs(file) if file else iter([Asked(prompt=prompt, answer=answer or "")])
     settings = load_settings(decoder=decoder or None, corpus=corpus or None)
@@ -90,8 +90,8 @@ def table(answer: "Answer") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    from influcoder.attribution.excerpt import excerpt
-    from influcoder.registered import agreement_words
+    from influcoder.attribution.ranking import excerpt
+    from influcoder.registry.encoder_version import agreement_words
 
     grid = Table(title=escape(f"What drove: {excerpt(answer.output.target, 100)}"), title_justify="left", expand=True)
     for name in ("", "score", "exact", "percentile"):

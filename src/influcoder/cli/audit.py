@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from influcoder.cli.terminal import console
-from influcoder.errors import SettingsError
+from influcoder.cli.tables import console
+from influcoder.core.errors import SettingsError
 
 
 def audit(
@@ -35,11 +35,11 @@ def audit(
         return
     if out is None or not (prompt.strip() or (answer or "").strip()):
         raise SettingsError("give --out, and --prompt, --answer or both.", "See influcoder audit --help")
-    from influcoder.cli.answer import answering
-    from influcoder.cli.audited import Extent, examine, publish
-    from influcoder.cli.outputs import Asked
-    from influcoder.settings import load_settings
-    from influcoder.workspace import refuse_taken
+    from influcoder.core.files import refuse_taken
+    from influcoder.serving.answerer import answering
+    from influcoder.serving.audit import Extent, examine, publish
+    from influcoder.serving.outputs import Asked
+    from influcoder.settings.tree import load_settings
 
     refuse_taken(out)
     settings = load_settings(decoder=decoder or None, corpus=corpus or None)
@@ -55,8 +55,8 @@ def audit(
 
 
 def _check(file: Path) -> None:
-    from influcoder.cli.audited import recorded
-    from influcoder.settings import load_settings
+    from influcoder.serving.audit import recorded
+    from influcoder.settings.tree import load_settings
 
     entry = recorded(file, load_settings())
     said = (

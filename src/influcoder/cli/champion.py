@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from influcoder.cli.terminal import AsJson, console, print_json
-from influcoder.errors import InflucoderError, SettingsError
+from influcoder.cli.tables import AsJson, console, print_json
+from influcoder.core.errors import InflucoderError, SettingsError
 
 Reason = Annotated[str, typer.Option(help="why, for the journal")]
 
@@ -23,8 +23,8 @@ def promote(
 
     Example: `influcoder promote --version 3`
     """
-    from flows.approval import said_of
     from flows.promote import promote as flow
+    from flows.promote import said_of
 
     number = said_of(version).version
     if flow(number, reason, spot=spot):
@@ -45,7 +45,7 @@ def approve(
 
     Examples: `influcoder approve 7 --reason "read its card"`, `influcoder approve 7 --reject --reason "too slow"`
     """
-    from flows.approval import answer
+    from flows.promote import answer
 
     console.print(answer(version, not reject, reason))
 
@@ -63,7 +63,7 @@ def reset(reason: Annotated[str, typer.Option(help="what was mended, for the jou
     Example: `influcoder breaker reset --reason "the corpus was scrambled; it is mended"`
     """
     from flows.breaker import close
-    from influcoder.provenance import person
+    from influcoder.core.provenance import person
 
     console.print(f"the breaker is closed, as entry {close(person(), reason).number} of the journal says")
 
@@ -109,7 +109,7 @@ def journal(
     """
     if as_json + verify + repair + adopt > 1:
         raise SettingsError("--json, --verify, --repair and --adopt exclude each other.", "Give one of them.")
-    from influcoder.cli import chronicle
+    from influcoder.cli import journal as chronicle
 
     if repair or adopt:
         console.print(chronicle.mend(adopt, reason))
@@ -144,7 +144,7 @@ def encoders(
 
     Examples: `influcoder encoders`, `influcoder encoders --json`
     """
-    from influcoder.cli.listing import listing
+    from influcoder.cli.versions import listing
 
     found = listing(decoder)
     if not as_json:

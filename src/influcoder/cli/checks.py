@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from influcoder.cli.terminal import AsJson, console, print_json
+from influcoder.cli.tables import AsJson, console, print_json
 
 if TYPE_CHECKING:
-    from monitoring.check import Check
+    from monitoring.checks.record import Check
 
 # Several figures in one cell keep a line within a hundred characters.
 COLUMNS = (
@@ -29,9 +29,9 @@ def checks(as_json: AsJson = False) -> None:
 
     Examples: `influcoder checks`, `influcoder checks --json`
     """
-    from influcoder.settings import load_settings
-    from influcoder.store import ObjectStore
-    from monitoring.check import checks as every
+    from influcoder.settings.tree import load_settings
+    from influcoder.storage.object_store import ObjectStore
+    from monitoring.checks.record import checks as every
 
     found = every(ObjectStore(load_settings().store))
     if not as_json:

@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-from influcoder.cli.stack import Stack
-from influcoder.errors import SettingsError
+from influcoder.core.errors import SettingsError
+from influcoder.local.stack import Stack
 
 STACKS, LOCAL = Path(".influcoder"), "local"
 # Commands that bring up a stack of their own.

@@ -16,16 +16,16 @@ from rich.console import Console
 from rich.table import Table
 
 from influcoder.cli.demo_world import World, fine_tuned
-from influcoder.cli.deploy import deploy, schedules
-from influcoder.cli.flow_start import warm_socket
-from influcoder.cli.stack import Stack
-from influcoder.registry import CHAMPION, Registry
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
-from monitoring.check import Check, checks
-from monitoring.explained import Explained, load_cause
-from monitoring.records import Verdict
-from monitoring.retraining import answer_of
+from influcoder.local.deploy import deploy, schedules
+from influcoder.local.flow_start import warm_socket
+from influcoder.local.stack import Stack
+from influcoder.registry.mlflow_registry import CHAMPION, Registry
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.causes.record import Explained, load_cause
+from monitoring.checks.findings import Verdict
+from monitoring.checks.record import Check, checks
+from monitoring.loop.retraining import answer_of
 
 EVENT_SECONDS = 90.0
 CHECKS_AFTER = 3
@@ -148,8 +148,8 @@ class Demo:
             return self._deployments.follow(started.id, "retrain", self._say)
 
     def _attribute(self) -> None:
-        from influcoder.cli.answer import answer_of as answer
         from influcoder.cli.attribute import table
+        from influcoder.serving.answerer import answer_of as answer
 
         found = answer(self._world.prompt, self._world.answer, 10, 10, corpus=self._world.pool, least=3)
         for warning in found.warnings:

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from influcoder.cli import forkclient
-from influcoder.errors import ServiceError
+from influcoder.core.errors import ServiceError
+from influcoder.local import fork_client as forkclient
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class World:
 
     def fine_tuned(self, folder: Path) -> str:
         """Fine-tune the decoder on the lesson, save it into a folder, and return its fingerprint."""
-        from influcoder.decoder import load_decoder
-        from influcoder.finetune import fine_tune
+        from influcoder.decoder.load import load_decoder
+        from influcoder.influence.features.decoder_tuning import fine_tune
         from influcoder.samples import read_corpus
         from influcoder.samples.splits import in_split
 
@@ -80,7 +80,7 @@ def fine_tuned(world: World, folder: Path, warm: Path, say: Callable[[str], None
     return fingerprint.split()[-1]
 
 
-_PROGRESS = "influcoder.progress - "
+_PROGRESS = "influcoder.core.progress - "
 _BEFORE = "docs:numpy,scipy.optimize,scipy.signal"
 _ADDED = "scipy.sparse,scipy.special"
 _SIZES = """

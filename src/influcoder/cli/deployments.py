@@ -18,7 +18,7 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.deployments import run_deployment
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
 
-from influcoder.errors import ServiceError
+from influcoder.core.errors import ServiceError
 
 Say = Callable[[str], None]
 POLL_SECONDS = 1.0

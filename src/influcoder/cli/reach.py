@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from influcoder.errors import ServiceError
+from influcoder.core.errors import ServiceError
 
 # Who takes longer to accept a connection is not to be waited for; who accepted one may be busy.
 CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 30.0

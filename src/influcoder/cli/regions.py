@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.console import Console
 
-from influcoder.cli.terminal import console
+from influcoder.cli.tables import console
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from influcoder.cli.terminal import console
+from influcoder.cli.tables import console
 
 
 def serve(
@@ -23,10 +23,10 @@ def serve(
 
     import uvicorn
 
-    from influcoder.cli.web.app import application
-    from influcoder.cli.web.desk import Desk
-    from influcoder.errors import ServiceError
-    from influcoder.settings import load_settings
+    from influcoder.core.errors import ServiceError
+    from influcoder.serving.web.app import application
+    from influcoder.serving.web.desk import Desk
+    from influcoder.settings.tree import load_settings
 
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -7,16 +7,16 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from influcoder.catalogue import unreachable
 from influcoder.cli import status_lines as lines
 from influcoder.cli.reach import PrefectServer, answers, no_prefect, silent_prefect
-from influcoder.cli.stack import Stack
 from influcoder.cli.status_lines import Said
 from influcoder.cli.tables import facts
-from influcoder.errors import InflucoderError
-from influcoder.registry import CHALLENGER, Registry
-from influcoder.settings import Settings, load_settings
-from influcoder.store import ObjectStore, silent_store
+from influcoder.core.errors import InflucoderError
+from influcoder.local.stack import Stack
+from influcoder.registry.catalogue import unreachable
+from influcoder.registry.mlflow_registry import CHALLENGER, Registry
+from influcoder.settings.tree import Settings, load_settings
+from influcoder.storage.object_store import ObjectStore, silent_store
 
 WELL, WRONG, UNREACHABLE = 0, 1, 2
 

@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from influcoder.alerting import AlertSettings
-from influcoder.champions import Champions
 from influcoder.cli.reach import PrefectServer
-from influcoder.journal import entries
 from influcoder.labelsets.manifest import latest
-from influcoder.registered import EncoderVersion, agreement_figures, agreement_words
-from influcoder.registry import CHAMPION, Registry
-from influcoder.settings import Settings
-from influcoder.store import ObjectStore
+from influcoder.registry.champions import Champions
+from influcoder.registry.encoder_version import EncoderVersion, agreement_figures, agreement_words
+from influcoder.registry.journal import entries
+from influcoder.registry.mlflow_registry import CHAMPION, Registry
+from influcoder.settings.alerts import AlertSettings
+from influcoder.settings.tree import Settings
+from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.state import problems, ways
-from monitoring.breaker import degraded, failures
-from monitoring.check import Check, checks
-from monitoring.explained import load_cause
-from monitoring.records import Verdict
-from monitoring.retraining import Case
+from monitoring.causes.record import load_cause
+from monitoring.checks.findings import Verdict
+from monitoring.checks.record import Check, checks
+from monitoring.loop.breaker import degraded, failures
+from monitoring.loop.retraining import Case
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from influcoder.lazy import lazily
+from influcoder.core.lazy import lazily
 
 if TYPE_CHECKING:
     from influcoder.encoder.distil import distil
-    from influcoder.encoder.distilled import Distilled
     from influcoder.encoder.model import Encoder
+    from influcoder.encoder.result import Distilled
 
 __all__ = ["Distilled", "Encoder", "distil"]
 
-__getattr__ = lazily(__name__, distil="distil", distilled="Distilled", model="Encoder")
+__getattr__ = lazily(__name__, distil="distil", model="Encoder", result="Distilled")

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from influcoder.agreement import Agreement
-from influcoder.encoder.distilled import Distilled
+from influcoder.core.provenance import code_commit
+from influcoder.encoder.result import Distilled
 from influcoder.labelsets import Manifest
-from influcoder.provenance import code_commit
+from influcoder.statistics.agreement import Agreement
 
 _NAMES = {
     "rho": "mean per-query ρ",

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from influcoder.errors import ChangedMeanwhileError, IntegrityError, StoreError
-from influcoder.store import sha256
+from influcoder.core.errors import ChangedMeanwhileError, IntegrityError, StoreError
+from influcoder.storage.object_store import sha256
 
 logger = logging.getLogger(__name__)
 _HASH = len(sha256(b""))

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from influcoder.decoder import Decoder
-from influcoder.encoder.distilled import Distilled, Say
+from influcoder.core.errors import EncoderError
+from influcoder.decoder.checkpoint import Decoder
 from influcoder.encoder.fine_tuning import fine_tune, rho_of
 from influcoder.encoder.model import Encoder
-from influcoder.errors import EncoderError
-from influcoder.influence.scores import influence
-from influcoder.influence.teacher import COSINES
+from influcoder.encoder.result import Distilled, Say
+from influcoder.influence.teachers.scores import influence
 from influcoder.labelsets import LabelSet
 from influcoder.labelsets.plan import REFERENCE, Entry
-from influcoder.settings import EncoderSettings
+from influcoder.settings.labels import EncoderSettings
+from influcoder.settings.teacher import COSINES
 
 if TYPE_CHECKING:
     from influcoder.encoder.checkpoints import Checkpoints
-    from influcoder.encoder.closed_form import Lessons
+    from influcoder.encoder.kernel_solver import Lessons
 
 
 def distil(
@@ -92,7 +92,7 @@ def _in_closed_form(
             f"decoder {decoder.uri} is {decoder.fingerprint[:12]}, the labels are those of {fingerprint[:12]}.",
             "Label the decoder as it is now, or set encoder.recipe to fine-tune.",
         )
-    from influcoder.encoder.closed_form import solve
+    from influcoder.encoder.kernel_solver import solve
 
     lessons = _lessons(labels, earlier)
     max_tokens = labels.identity.teacher.spec.max_tokens
@@ -112,7 +112,7 @@ def _in_closed_form(
 
 
 def _lessons(labels: LabelSet, earlier: Sequence[LabelSet]) -> "Lessons":
-    from influcoder.encoder.closed_form import Lessons
+    from influcoder.encoder.kernel_solver import Lessons
 
     samples: dict[str, Entry] = {}
     tables = []

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 
-from influcoder.errors import EncoderError
+from influcoder.core.errors import EncoderError
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 

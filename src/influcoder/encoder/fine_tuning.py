@@ -8,17 +8,17 @@ from itertools import islice
 import numpy as np
 import torch
 
-from influcoder.agreement import agreement
+from influcoder.core.errors import EncoderError
+from influcoder.core.progress import Ticker, progress
 from influcoder.encoder.checkpoints import Checkpoints
-from influcoder.encoder.distilled import Distilled, Epoch, Say
 from influcoder.encoder.losses import distillation_loss
 from influcoder.encoder.model import Encoder
+from influcoder.encoder.result import Distilled, Epoch, Say
 from influcoder.encoder.training import Training, key_of
-from influcoder.errors import EncoderError
-from influcoder.influence.teacher import COSINES
 from influcoder.labelsets import Block, LabelSet
-from influcoder.progress import Ticker, progress
-from influcoder.settings import EncoderSettings
+from influcoder.settings.labels import EncoderSettings
+from influcoder.settings.teacher import COSINES
+from influcoder.statistics.agreement import agreement
 
 logger = logging.getLogger(__name__)
 # Epochs that are longer are saved in between.

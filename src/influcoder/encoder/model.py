@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from influcoder.errors import EncoderError
-from influcoder.loading import DATA_ONLY, LOAD_ERRORS, WEIGHTS_ONLY, refusal, wants_code
-from influcoder.progress import progress
+from influcoder.core.errors import EncoderError
+from influcoder.core.loading import DATA_ONLY, LOAD_ERRORS, WEIGHTS_ONLY, refusal, wants_code
+from influcoder.core.progress import progress
 from influcoder.samples import Sample
 
 if TYPE_CHECKING:
-    from influcoder.decoder import Decoder
+    from influcoder.decoder.checkpoint import Decoder
     from influcoder.encoder.lexical import LexicalKernel
 
 Tensor = torch.Tensor

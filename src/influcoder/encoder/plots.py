@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from influcoder.agreement import Agreement
+from influcoder.statistics.agreement import Agreement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from influcoder.encoder.distilled import Attempt, Distilled, Epoch
+    from influcoder.encoder.result import Attempt, Distilled, Epoch
 
 _BLUE, _GREY, _ORANGE = "#2f6db5", "#9aa3ad", "#d9822b"
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from influcoder.decoder import Decoder, block_names
-from influcoder.influence.batching import Batching, in_batches
-from influcoder.influence.gradients import padded
-from influcoder.influence.tokens import Tokens, tokenize
-from influcoder.progress import progress
+from influcoder.core.progress import progress
+from influcoder.decoder.checkpoint import Decoder, block_names
+from influcoder.influence.features.batching import Batching, in_batches
+from influcoder.influence.features.gradients import padded
+from influcoder.influence.features.tokens import Tokens, tokenize
 from influcoder.samples import Sample
 
 Tensor = torch.Tensor

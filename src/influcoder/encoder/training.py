@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load, save
 
 from influcoder.encoder.checkpoints import Saved
-from influcoder.encoder.distilled import Epoch
 from influcoder.encoder.model import Encoder
+from influcoder.encoder.result import Epoch
 from influcoder.labelsets import Block
-from influcoder.settings import EncoderSettings
+from influcoder.settings.labels import EncoderSettings
 
 Tensors = dict[str, torch.Tensor]
 # Code that decides what a step does: a checkpoint of other code is no half of this training.

@@ -6,21 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from influcoder.agreement import per_query_spearman
-from influcoder.decoder import Decoder
-from influcoder.errors import MemoryShortError
-from influcoder.influence.adam import AdamState
-from influcoder.influence.batching import Batching, in_batches, is_out_of_memory
-from influcoder.influence.cache import FeatureCache, FeatureTable, Gathering
-from influcoder.influence.gradients import extract_features
-from influcoder.influence.labeller import Effort, label_samples, usable_rows
+from influcoder.core.errors import MemoryShortError
+from influcoder.decoder.checkpoint import Decoder
+from influcoder.influence.features.adam import AdamState
+from influcoder.influence.features.batching import Batching, in_batches, is_out_of_memory
+from influcoder.influence.features.cache import FeatureCache, FeatureTable, Gathering
+from influcoder.influence.features.gradients import extract_features
+from influcoder.influence.features.labeller import Effort, label_samples, usable_rows
+from influcoder.influence.features.tokens import tokenize
+from influcoder.influence.reliability_record import Numerics
 from influcoder.influence.rounding import in_dtype, rounded_to_bfloat16
-from influcoder.influence.scores import as_cosine, exact_influence
-from influcoder.influence.teacher import Teacher, TeacherSpec
-from influcoder.influence.tokens import tokenize
-from influcoder.influence.worth import Numerics
+from influcoder.influence.teacher import Teacher
+from influcoder.influence.teachers.scores import as_cosine, exact_influence
 from influcoder.samples import Sample
-from influcoder.store import sha256
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.statistics.agreement import per_query_spearman
+from influcoder.storage.object_store import sha256
 
 logger = logging.getLogger(__name__)
 # Two passes over a third of the samples cost less than the one over all of them that measures the ceiling.

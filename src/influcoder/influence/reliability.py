@@ -12,21 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from influcoder.agreement import agreement
-from influcoder.decoder import Decoder
-from influcoder.influence.adam import AdamState
-from influcoder.influence.batching import Batching, in_batches
-from influcoder.influence.cache import FeatureCache, FeatureTable, Gathering
-from influcoder.influence.gradients import Features, extract_many
-from influcoder.influence.labeller import usable_rows
+from influcoder.core.progress import progress
+from influcoder.decoder.checkpoint import Decoder
+from influcoder.influence.features.adam import AdamState
+from influcoder.influence.features.batching import Batching, in_batches
+from influcoder.influence.features.cache import FeatureCache, FeatureTable, Gathering
+from influcoder.influence.features.gradients import Features, extract_many
+from influcoder.influence.features.labeller import usable_rows
+from influcoder.influence.features.tokens import tokenize
 from influcoder.influence.numerics import MIN_CANDIDATES, MIN_QUERIES
-from influcoder.influence.scores import as_cosine, exact_influence
-from influcoder.influence.teacher import Teacher, TeacherSpec
-from influcoder.influence.tokens import tokenize
-from influcoder.influence.worth import Reliability
-from influcoder.progress import progress
+from influcoder.influence.reliability_record import Reliability
+from influcoder.influence.teacher import Teacher
+from influcoder.influence.teachers.scores import as_cosine, exact_influence
 from influcoder.samples import Sample
-from influcoder.store import sha256
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.statistics.agreement import agreement
+from influcoder.storage.object_store import sha256
 
 
 def reliability_of(own: np.ndarray, other: np.ndarray, **about: Any) -> Reliability | None:

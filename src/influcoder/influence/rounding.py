@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from influcoder.decoder import Decoder
+from influcoder.decoder.checkpoint import Decoder
 
 
 def in_dtype(decoder: Decoder, dtype: str) -> Decoder:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from influcoder.lazy import lazily
+from influcoder.core.lazy import lazily
 
 if TYPE_CHECKING:
     from influcoder.labelsets.labelset import Block, LabelSet

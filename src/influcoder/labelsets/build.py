@@ -4,23 +4,26 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from influcoder.decoder import Decoder, load_decoder
-from influcoder.errors import SettingsError
-from influcoder.fingerprints import note
-from influcoder.influence.adam import AdamState, load_state
-from influcoder.influence.cache import FeatureCache
-from influcoder.influence.labeller import Effort, label_samples
+from influcoder.core.errors import SettingsError
+from influcoder.decoder.checkpoint import Decoder
+from influcoder.decoder.fingerprints import note
+from influcoder.decoder.load import load_decoder
+from influcoder.influence.distributed.engine import Order, label_on_ray
+from influcoder.influence.features.adam import AdamState, load_state
+from influcoder.influence.features.cache import FeatureCache
+from influcoder.influence.features.labeller import Effort, label_samples
 from influcoder.influence.numerics import measure_numerics
 from influcoder.influence.reliability import measure_reliability
-from influcoder.influence.remote import Order, label_on_ray
-from influcoder.influence.teacher import Teacher, TeacherSpec
-from influcoder.influence.worth import Reliability
+from influcoder.influence.reliability_record import Reliability
+from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.labelset import LabelSet, assemble, assemble_pairs
 from influcoder.labelsets.pairwise import measure_ceiling, reference_of, score_pairs
 from influcoder.labelsets.plan import Plan, other_reference
 from influcoder.samples import Corpus, Sample, read_corpus
-from influcoder.settings import LabelSettings, Settings
-from influcoder.store import ObjectStore
+from influcoder.settings.labels import LabelSettings
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.settings.tree import Settings
+from influcoder.storage.object_store import ObjectStore
 
 logger = logging.getLogger(__name__)
 # Queries, candidates and reference samples.

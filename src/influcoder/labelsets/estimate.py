@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from influcoder.errors import SettingsError
-from influcoder.influence.cache import FeatureCache
-from influcoder.influence.labeller import Effort, label_samples
-from influcoder.influence.tokens import tokenize
+from influcoder.core.errors import SettingsError
+from influcoder.influence.features.cache import FeatureCache
+from influcoder.influence.features.labeller import Effort, label_samples
+from influcoder.influence.features.tokens import tokenize
 from influcoder.labelsets.build import decoder_for, optimizer_state, read_corpora, teacher_of
 from influcoder.labelsets.plan import Plan, plan_label_set
 from influcoder.samples import Sample
-from influcoder.settings import Settings
-from influcoder.store import ObjectStore
+from influcoder.settings.tree import Settings
+from influcoder.storage.object_store import ObjectStore
 
 WARM_UP = 2
 PROBE = 8

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from influcoder.errors import ScoreTableError
+from influcoder.core.errors import ScoreTableError
 from influcoder.influence.numerics import MIN_CANDIDATES, MIN_QUERIES
-from influcoder.influence.pairs import PairScores
 from influcoder.influence.reliability import reliability_of
-from influcoder.influence.teacher import Teacher, TeacherSpec
-from influcoder.influence.worth import Reliability
+from influcoder.influence.reliability_record import Reliability
+from influcoder.influence.teacher import Teacher
+from influcoder.influence.teachers.pair_scores import PairScores
 from influcoder.labelsets.labelset import SCORES, LabelSet, assemble_pairs
 from influcoder.labelsets.plan import Entry, Plan
 from influcoder.samples import SPLITS, Corpus, Sample, split_of
-from influcoder.store import sha256
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.storage.object_store import sha256
 
 COLUMNS = ("query", "candidate", "score")
 

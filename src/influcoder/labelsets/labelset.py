@@ -7,13 +7,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from influcoder.errors import SampleError
-from influcoder.influence.cache import FeatureTable
-from influcoder.influence.labeller import Labelled
-from influcoder.influence.pairs import PairScores
-from influcoder.influence.scores import exact_influence
+from influcoder.core.errors import SampleError
+from influcoder.influence.features.cache import FeatureTable
+from influcoder.influence.features.labeller import Labelled
+from influcoder.influence.reliability_record import Reliability
 from influcoder.influence.teacher import Teacher
-from influcoder.influence.worth import Reliability
+from influcoder.influence.teachers.pair_scores import PairScores
+from influcoder.influence.teachers.scores import exact_influence
 from influcoder.labelsets.manifest import Identity, SampleRef, Source
 from influcoder.labelsets.plan import REFERENCE, Entry, Plan
 from influcoder.samples import ASKED, Sample

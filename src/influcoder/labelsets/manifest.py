@@ -7,11 +7,11 @@ import platform
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from influcoder.errors import IntegrityError
+from influcoder.core.errors import IntegrityError
+from influcoder.influence.reliability_record import Reliability
 from influcoder.influence.teacher import Teacher
-from influcoder.influence.worth import Reliability
-from influcoder.sealed import unseal_if_sealed
-from influcoder.store import ObjectStore
+from influcoder.storage.object_store import ObjectStore
+from influcoder.storage.records import unseal_if_sealed
 
 SCHEMA = 2
 LATEST = "labelsets/latest.json"

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from influcoder.decoder import Decoder
-from influcoder.errors import SettingsError
-from influcoder.influence.cache import FeatureCache
-from influcoder.influence.ekfac import ekfac_influence
-from influcoder.influence.pairs import PairScores
+from influcoder.core.errors import SettingsError
+from influcoder.decoder.checkpoint import Decoder
+from influcoder.influence.features.cache import FeatureCache
+from influcoder.influence.features.tokens import tokenize
 from influcoder.influence.reliability import reliability_of
-from influcoder.influence.teacher import Teacher, TeacherSpec
-from influcoder.influence.tokens import tokenize
-from influcoder.influence.worth import Reliability
+from influcoder.influence.reliability_record import Reliability
+from influcoder.influence.teacher import Teacher
+from influcoder.influence.teachers.ekfac import ekfac_influence
+from influcoder.influence.teachers.pair_scores import PairScores
 from influcoder.labelsets.plan import REFERENCE, ROLES, Plan
 from influcoder.samples import SPLITS, Sample
-from influcoder.store import sha256
+from influcoder.settings.teacher import TeacherSpec
+from influcoder.storage.object_store import sha256
 
 logger = logging.getLogger(__name__)
 _DAMPING = 0.1

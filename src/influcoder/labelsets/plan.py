@@ -4,11 +4,10 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from influcoder.asking import AskedSettings
-from influcoder.errors import SampleError
+from influcoder.core.errors import SampleError
 from influcoder.samples import ASKED, SPLITS, Corpus, Sample
 from influcoder.samples.splits import in_split
-from influcoder.settings import LabelBudget, SplitBudget
+from influcoder.settings.labels import AskedSettings, LabelBudget, SplitBudget
 
 ROLES = ("query", "candidate")
 # Samples of the train split that a curvature is taken on where nothing of that split is labelled otherwise.

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load, save
 
-from influcoder.errors import ChangedMeanwhileError, IntegrityError
-from influcoder.influence.cache import FeatureTable, Gathering
-from influcoder.influence.pairs import PairScores
+from influcoder.core.errors import ChangedMeanwhileError, IntegrityError
+from influcoder.core.provenance import code_commit, now
+from influcoder.influence.features.cache import FeatureTable, Gathering
+from influcoder.influence.teachers.pair_scores import PairScores
 from influcoder.labelsets.labelset import LabelSet
 from influcoder.labelsets.manifest import (
     LATEST,
@@ -22,10 +23,9 @@ from influcoder.labelsets.manifest import (
     named_by,
 )
 from influcoder.labelsets.plan import Entry
-from influcoder.provenance import code_commit, now
 from influcoder.samples import Sample
-from influcoder.sealed import seal
-from influcoder.store import ObjectStore, sha256
+from influcoder.storage.object_store import ObjectStore, sha256
+from influcoder.storage.records import seal
 
 SAMPLES, SCORES, FEATURES = "samples.parquet", "scores.parquet", "features"
 _FILE_BYTES = 32 * 2**20
@@ -182,3 +182,33 @@ def _move_latest(store: ObjectStore, label_set_id: str) -> None:
 def _content_type(path: str) -> str:
     kinds = {".html": "text/html", ".css": "text/css", ".json": "application/json", ".svg": "image/svg+xml"}
     return next((kind for ending, kind in kinds.items() if path.endswith(ending)), "application/octet-stream")
+
+
+# More than a closed form learns from at once.
+MOST_SAMPLES = 6000
+
+
+def line(store: ObjectStore, label_set: str | None) -> Iterator[Manifest]:
+    """A label set and all that it continues, the latest first.
+
+    Raises:
+        IntegrityError: one of them is not there, or is damaged.
+    """
+    while label_set:
+        manifest = load_manifest(store, label_set)
+        yield manifest
+        label_set = manifest.identity.parent
+
+
+def parents(store: ObjectStore, labels: LabelSet) -> Iterator[LabelSet]:
+    """The label sets that this one continues, the latest first, as far as they are of the same teacher.
+
+    Raises:
+        IntegrityError: one of them is not there, or is damaged.
+    """
+    seen = len(labels.entries)
+    for manifest in line(store, labels.identity.parent):
+        if seen >= MOST_SAMPLES or manifest.identity.teacher != labels.identity.teacher:
+            return
+        yield load_label_set(store, manifest.id)
+        seen += len(manifest.identity.samples)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from influcoder.errors import ValidationFailedError
-from influcoder.influence.teacher import COSINES
+from influcoder.core.errors import ValidationFailedError
 from influcoder.labelsets.labelset import LabelSet
 from influcoder.labelsets.plan import REFERENCE, ROLES
+from influcoder.settings.teacher import COSINES
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 

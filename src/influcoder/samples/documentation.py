@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from influcoder.errors import SampleError
+from influcoder.core.errors import SampleError
 from influcoder.samples.sample import Sample, content_id
 
 MIN_CHARACTERS = 120

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from influcoder.errors import MissingPackageError, SampleError
+from influcoder.core.errors import MissingPackageError, SampleError
+from influcoder.core.files import workspace
 from influcoder.samples.sample import Sample, content_id
 
 _FIELDS = ("id", "context", "target", "text", "source")
@@ -137,3 +138,21 @@ def _is_unicode(text: str) -> bool:
 
 def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error).splitlines()[0]
+
+
+def read_object(address: str) -> Iterator[Sample]:
+    """Samples of `//BUCKET/KEY`, a JSONL or Parquet file; it is fetched whole into a temporary file first.
+
+    Raises:
+        SampleError: it is of another kind, or holds what no sample is made of.
+        StoreError: the store is out of reach, or holds no such object.
+    """
+    # The store's address is a setting, and settings stand above samples.
+    from influcoder.storage.download import fetch_object
+
+    uri = f"s3:{address}"
+    if not uri.endswith((".jsonl", ".jsonl.gz", ".parquet")):
+        raise SampleError(f"{uri} is no corpus that can be read.", "Name an object that ends in .jsonl or .parquet.")
+    with workspace() as folder:
+        path = str(fetch_object(uri, folder))
+        yield from (read_parquet if path.endswith(".parquet") else read_jsonl)(path, uri)

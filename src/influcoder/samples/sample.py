@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from influcoder.errors import SampleError
+from influcoder.core.errors import SampleError
 
 # The source of samples that are no part of a corpus: what the encoder was asked.
 ASKED = "asked:"

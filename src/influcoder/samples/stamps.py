@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from influcoder.errors import InflucoderError
+from influcoder.core.errors import InflucoderError
 from influcoder.samples.documentation import sources_of
 
 
@@ -27,7 +27,7 @@ def _signs(uri: str) -> object:
     if uri.startswith("hf:"):
         return _revision(uri[3:])
     if uri.startswith("s3://"):
-        from influcoder.sources import object_sign
+        from influcoder.storage.download import object_sign
 
         return object_sign(uri)
     return _seen(Path(uri))

@@ -5,10 +5,9 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 
-from influcoder.errors import SampleError
+from influcoder.core.errors import SampleError
 from influcoder.samples.documentation import read_documentation
-from influcoder.samples.readers import read_hub, read_jsonl, read_parquet
-from influcoder.samples.remote import read_object
+from influcoder.samples.readers import read_hub, read_jsonl, read_object, read_parquet
 from influcoder.samples.sample import Sample
 
 _READERS: dict[str, Callable[[str], Iterator[Sample]]] = {

@@ -11,7 +11,7 @@ import botocore.auth
 import torch
 
 from faults.writes import Counter, watch
-from influcoder.errors import InflucoderError
+from influcoder.core.errors import InflucoderError
 
 OURS = ("influcoder", "flows", "monitoring")
 

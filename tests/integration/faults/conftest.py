@@ -12,10 +12,10 @@ import pytest
 from forks import Forks
 from small import write_corpus
 
-from influcoder.cli.forkclient import Forked
-from influcoder.registry import Registry
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
+from influcoder.local.fork_client import Forked
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
 
 SETTINGS = """
 decoder = "{decoder}"

@@ -6,13 +6,13 @@ from pathlib import Path
 import mlflow
 
 from faults.conftest import Place
-from influcoder.champions import Champions, State
-from influcoder.influence.cache import FeatureCache
-from influcoder.journal import entries
+from influcoder.influence.features.cache import FeatureCache
 from influcoder.labelsets import latest, load_label_set
-from influcoder.labelsets.publish import load_manifest
-from influcoder.registry import EncoderVersion
-from monitoring.check import checks
+from influcoder.labelsets.manifest import load_manifest
+from influcoder.registry.champions import Champions, State
+from influcoder.registry.encoder_version import EncoderVersion
+from influcoder.registry.journal import entries
+from monitoring.checks.record import checks
 
 
 def label_sets(place: Place) -> list[str]:

@@ -3,8 +3,8 @@
 import pytest
 
 from faults import seen
-from influcoder.journal import entries
-from monitoring.check import checks
+from influcoder.registry.journal import entries
+from monitoring.checks.record import checks
 
 pytestmark = pytest.mark.long
 

@@ -7,18 +7,18 @@ from faults import seen
 from faults.conftest import Place
 from faults.points import some_of
 from faults.writes import general
-from influcoder.errors import IntegrityError
-from influcoder.influence.cache import FeatureCache
-from influcoder.journal import entries
+from influcoder.core.errors import IntegrityError
+from influcoder.influence.features.cache import FeatureCache
 from influcoder.labelsets import load_label_set
-from influcoder.settings import load_settings
-from influcoder.store import ObjectStore
-from monitoring.backfill import backfills
-from monitoring.check import check_ids, checks
-from monitoring.decoders import decoders, sight_of
-from monitoring.explained import load_cause
-from monitoring.probe import remember
-from monitoring.promotion import waiting
+from influcoder.registry.journal import entries
+from influcoder.settings.tree import load_settings
+from influcoder.storage.object_store import ObjectStore
+from monitoring.causes.record import load_cause
+from monitoring.checks.backfill import backfills
+from monitoring.checks.probe_set import remember
+from monitoring.checks.record import check_ids, checks
+from monitoring.loop.decoder_versions import decoders, sight_of
+from monitoring.loop.promotion import waiting
 
 KERNEL = "lexical.safetensors"
 # Pages for people, and what nobody reads back: scores are computed from the features, and stored for other tools.

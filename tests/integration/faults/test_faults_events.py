@@ -9,10 +9,10 @@ import pytest
 
 from faults import seen
 from faults.conftest import with_champion
-from influcoder.provenance import now
-from monitoring.check import load_check, save_check
-from monitoring.decision import Verdict
-from monitoring.retraining import LEASE, Case, Phase
+from influcoder.core.provenance import now
+from monitoring.checks.findings import Verdict
+from monitoring.checks.record import load_check, save_check
+from monitoring.loop.retraining import LEASE, Case, Phase
 
 pytestmark = pytest.mark.long
 

@@ -15,13 +15,13 @@ from faults import seen
 from faults.conftest import Place
 from faults.points import some_of
 from faults.writes import places
-from influcoder.champions import Champions, digests_of
-from influcoder.journal import Action, Event
 from influcoder.labelsets import latest, load_label_set
+from influcoder.registry.champions import Champions, digests_of
+from influcoder.registry.journal import Action, Event
 from influcoder.samples import read_corpus, split_of
-from influcoder.settings import load_settings
-from monitoring.backfill import backfills
-from monitoring.check import checks, load_check
+from influcoder.settings.tree import load_settings
+from monitoring.checks.backfill import backfills
+from monitoring.checks.record import checks, load_check
 
 PROBE = ("put probes/*.json", 1)
 

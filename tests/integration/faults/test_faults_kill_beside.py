@@ -15,16 +15,16 @@ from faults import seen
 from faults.conftest import with_champion
 from faults.points import one_later_each_time, some_of
 from faults.writes import places
-from influcoder.attribution.index import Index, load_manifest
-from influcoder.champions import Champions
-from influcoder.decoder import load_decoder
-from influcoder.journal import Action, Event, entries
-from influcoder.provenance import now
+from influcoder.core.provenance import now
+from influcoder.decoder.load import load_decoder
+from influcoder.index import Index, load_manifest
+from influcoder.registry.champions import Champions
+from influcoder.registry.journal import Action, Event, entries
 from monitoring.alerts.outbox import Outbox
-from monitoring.check import checks, save_check
-from monitoring.decoders import decoders
-from monitoring.explained import load_cause
-from monitoring.promotion import APPROVAL, APPROVED, Stage, slot_of
+from monitoring.causes.record import load_cause
+from monitoring.checks.record import checks, save_check
+from monitoring.loop.decoder_versions import decoders
+from monitoring.loop.promotion import APPROVAL, APPROVED, Stage, slot_of
 
 # More than a deliverer's lease, and less than what S3 forgives a clock.
 LATER = 360

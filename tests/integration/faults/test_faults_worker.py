@@ -8,8 +8,8 @@ from prefect.deployments import run_deployment
 
 from faults import seen
 from influcoder.cli import deployments
-from influcoder.cli.dead_runs import NAME, SILENCE_SECONDS, watch_for_dead_runs
-from influcoder.cli.deploy import deploy
+from influcoder.local.deploy import deploy
+from influcoder.local.zombie_runs import NAME, SILENCE_SECONDS, watch_for_dead_runs
 
 pytestmark = pytest.mark.long
 

@@ -108,7 +108,7 @@ def watch(counter: Counter) -> None:
     """Put the counter around every write of this process."""
     import requests.sessions
 
-    from influcoder.store import ObjectStore
+    from influcoder.storage.object_store import ObjectStore
 
     def around(original: Callable, kind: Callable[..., str]) -> Callable:
         def wrapped(*given, **named):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from influcoder.attribution.audit.record import Audit, Point
-from influcoder.attribution.excerpt import excerpt
+from influcoder.attribution.ranking import excerpt
 
 if TYPE_CHECKING:
     from fpdf import FPDF

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from influcoder.attribution.excerpt import excerpt
+from influcoder.attribution.ranking import excerpt
 from influcoder.attribution.regions.grouping import Regions
-from influcoder.errors import SampleError
+from influcoder.core.errors import SampleError
 from influcoder.samples import Sample
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from influcoder.progress import progress
+from influcoder.core.progress import progress
 
 RESEMBLANCE = 0.8
 _PERMUTATIONS, _WORDS = 64, 3

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from influcoder.errors import SampleError
+from influcoder.core.errors import SampleError
 from influcoder.samples import Sample
 
 Array = np.ndarray

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from influcoder.bootstrap import Interval, interval
-from influcoder.errors import ShapeError
+from influcoder.core.errors import ShapeError
+from influcoder.statistics.bootstrap import Interval, interval
 
 Array = np.ndarray
 BLOCKS = 64

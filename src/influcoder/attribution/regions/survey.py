@@ -10,7 +10,7 @@ from influcoder.attribution.regions.atlas import LEAST, Points, project
 from influcoder.attribution.regions.duplicates import groups_of_duplicates
 from influcoder.attribution.regions.grouping import Regions, by_cluster, by_source
 from influcoder.attribution.regions.shares import Share, shares, totals
-from influcoder.errors import SampleError
+from influcoder.core.errors import SampleError
 from influcoder.samples import Sample
 
 Array = np.ndarray

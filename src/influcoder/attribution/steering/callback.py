@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback
 
-from influcoder.agreement import Agreement, agreement
 from influcoder.attribution.steering.labels import distil_now, exact
 from influcoder.attribution.steering.plan import Steering
 from influcoder.attribution.steering.sampler import InfluenceSampler, Segment
@@ -20,10 +19,11 @@ from influcoder.attribution.steering.snapshot import decoder_now, untouched_rand
 from influcoder.attribution.steering.state import KEY, Steered, digest_of
 from influcoder.attribution.steering.trust import doubt, draw_spot
 from influcoder.attribution.steering.weights import effective_samples, estimates, weights_of
-from influcoder.decoder import Decoder
+from influcoder.core.errors import EncoderError, InflucoderError
+from influcoder.decoder.checkpoint import Decoder
 from influcoder.encoder import Encoder
-from influcoder.errors import EncoderError, InflucoderError
 from influcoder.samples import Sample
+from influcoder.statistics.agreement import Agreement, agreement
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray

@@ -6,18 +6,19 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from influcoder.decoder import Decoder
+from influcoder.core.errors import EncoderError
+from influcoder.core.progress import progress
+from influcoder.decoder.checkpoint import Decoder
 from influcoder.encoder import Encoder
-from influcoder.encoder.closed_form import Lessons, solve
-from influcoder.errors import EncoderError
-from influcoder.influence.batching import Batching
-from influcoder.influence.cache import FeatureTable
-from influcoder.influence.labeller import computed
-from influcoder.influence.scores import influence
-from influcoder.influence.teacher import Teacher, TeacherSpec
-from influcoder.influence.vectors import Vectors
-from influcoder.progress import progress
+from influcoder.encoder.kernel_solver import Lessons, solve
+from influcoder.influence.features.batching import Batching
+from influcoder.influence.features.cache import FeatureTable
+from influcoder.influence.features.labeller import computed
+from influcoder.influence.features.vectors import Vectors
+from influcoder.influence.teacher import Teacher
+from influcoder.influence.teachers.scores import influence
 from influcoder.samples import Sample
+from influcoder.settings.teacher import TeacherSpec
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from influcoder.attribution.steering.trust import Limits
 from influcoder.attribution.steering.weights import Weighting
-from influcoder.errors import SettingsError
-from influcoder.influence.teacher import TeacherSpec
+from influcoder.core.errors import SettingsError
+from influcoder.settings.teacher import TeacherSpec
 
 
 @dataclass(frozen=True)

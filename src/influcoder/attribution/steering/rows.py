@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from influcoder.errors import SampleError
-from influcoder.influence.gradients import padded
-from influcoder.influence.tokens import Tokens, tokenize
+from influcoder.core.errors import SampleError
+from influcoder.influence.features.gradients import padded
+from influcoder.influence.features.tokens import Tokens, tokenize
 from influcoder.samples import Sample
 
 # How many rows are held against their samples, and how many letters of each target.

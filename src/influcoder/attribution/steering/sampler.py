@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
-from influcoder.errors import ShapeError
+from influcoder.core.errors import ShapeError
 
 Array = np.ndarray
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from influcoder.decoder import Decoder
+from influcoder.decoder.checkpoint import Decoder
 
 
 def decoder_now(model: Any, tokenizer: Any) -> Decoder:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from influcoder.attribution.steering.sampler import Segment
-from influcoder.errors import IntegrityError, SampleError
+from influcoder.core.errors import IntegrityError, SampleError
 from influcoder.samples import Sample
 
 Array = np.ndarray

@@ -11,8 +11,8 @@ from influcoder.attribution.steering.plan import Steering
 from influcoder.attribution.steering.rows import check_rows
 from influcoder.attribution.steering.sampler import InfluenceSampler
 from influcoder.attribution.steering.snapshot import untouched_randomness
+from influcoder.core.errors import SampleError, SettingsError
 from influcoder.encoder import Encoder
-from influcoder.errors import SampleError, SettingsError
 from influcoder.samples import Sample
 
 logger = logging.getLogger(__name__)

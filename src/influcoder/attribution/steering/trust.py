@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from influcoder.agreement import Agreement, paired_difference
-from influcoder.errors import SampleError, SettingsError
+from influcoder.core.errors import SampleError, SettingsError
 from influcoder.samples import Sample
 from influcoder.samples.splits import split_of
+from influcoder.statistics.agreement import Agreement, paired_difference
 
 FALLBACKS = ("uniform", "warn", "stop", "relabel")
 LEAST_QUERIES, LEAST_CANDIDATES = 2, 3

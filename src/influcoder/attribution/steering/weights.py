@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from influcoder.core.errors import SettingsError, ShapeError
 from influcoder.encoder import Encoder
-from influcoder.errors import SettingsError, ShapeError
 from influcoder.samples import Sample
 
 Array = np.ndarray

@@ -1,0 +1,1 @@
+"""Measurements; tables and plots go to bench/results."""

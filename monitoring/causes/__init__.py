@@ -1,0 +1,1 @@
+"""Why agreement fell: the decoder, the data, or both."""

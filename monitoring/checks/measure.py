@@ -1,0 +1,88 @@
+"""An encoder version held against spot labels, as often as labels come in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from influcoder.encoder import Encoder
+from influcoder.labelsets import Block, LabelSet
+from influcoder.registry.encoder_version import EncoderVersion, Evidence
+from influcoder.registry.mlflow_registry import Registry
+from influcoder.registry.open_encoder import open_encoder
+from influcoder.settings.loop import DriftSettings
+from influcoder.settings.tree import Settings
+from influcoder.statistics.agreement import Agreement, agreement
+from monitoring.checks.decision import judge_drift
+from monitoring.checks.findings import Judgement
+from monitoring.checks.pairs import matrices
+from monitoring.checks.sequential_test import Course, Look
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What spot labels say of an encoder.
+
+    Args:
+        block: the labelled pairs.
+        scores: the encoder's, same shape as the labels.
+        found: its agreement with them.
+    """
+
+    block: Block
+    scores: np.ndarray
+    found: Agreement
+
+    @property
+    def hashes(self) -> tuple[list[str], list[str]]:
+        """Content hashes of queries and candidates."""
+        return [s.hash for s in self.block.queries], [s.hash for s in self.block.candidates]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A version, loaded once, and what was measured of it when it was made.
+
+    Args:
+        encoder: the encoder.
+        evidence: what was measured when the version was made.
+        settings: margin and levels.
+    """
+
+    encoder: Encoder
+    evidence: Evidence
+    settings: DriftSettings
+    _measured: dict[str, Measured] = field(default_factory=dict, init=False, repr=False)
+
+    @staticmethod
+    def of(settings: Settings, registry: Registry, version: EncoderVersion, folder: Path) -> "Examination":
+        """Fetch a version into a folder."""
+        encoder = open_encoder(registry, version, folder, settings)
+        return Examination(encoder, registry.evidence(version), settings.drift)
+
+    @cached_property
+    def promoted(self) -> Look:
+        """Agreement on the report split when the version was made."""
+        return Look.of(agreement(*matrices(self.evidence.frame())))
+
+    def measure(self, spot: LabelSet) -> Measured:
+        """Hold the encoder against spot labels; the last batch that was bought is what the check is made from."""
+        if spot.id not in self._measured:
+            block = spot.evidence("report")
+            scores = self.encoder.scores(block.queries, block.candidates)
+            self._measured[spot.id] = Measured(block, scores, agreement(scores, block.labels))
+        return self._measured[spot.id]
+
+    def is_clear(self, spot: LabelSet, before: Sequence[Look]) -> bool:
+        """Whether more labels of the same draw would change little, given the earlier looks."""
+        least = self.settings.min_queries
+        looks = [look for look in (*before, Look.of(self.measure(spot).found)) if look.usable(least)]
+        if not looks or not self.promoted.usable(least):
+            return False
+        return Course.of(self.promoted, looks, self.settings).clear
+
+    def judge(self, found: Agreement, before: Sequence[Look], created: str) -> Judgement:
+        """The decision about the version, from this agreement and the earlier looks."""
+        return judge_drift(self.promoted, [*before, Look.of(found, created)], self.settings)

@@ -1,0 +1,1 @@
+"""What follows a decision: retraining, the gate, promotion, the breaker."""

@@ -1,0 +1,1 @@
+"""Filtering: keep and drop lists, by a threshold that validation promises."""

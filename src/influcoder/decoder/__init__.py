@@ -1,0 +1,1 @@
+"""Decoder checkpoints: found by a URI, loaded without remote code, known by their content."""

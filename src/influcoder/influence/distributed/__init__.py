@@ -1,0 +1,1 @@
+"""Features computed by the workers of a Ray cluster."""

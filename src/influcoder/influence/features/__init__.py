@@ -1,0 +1,1 @@
+"""Influence features: per-sample gradients, projected, normalised and cached."""

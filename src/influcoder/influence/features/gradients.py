@@ -1,0 +1,235 @@
+"""Per-sample LoRA gradients without an adapter and without weight gradients.
+
+With a fresh adapter B = 0, so the A side's gradient is zero and the B side's is δᵀ(xAᵀ), where x is a
+linear layer's input and δ the loss's gradient with respect to its output (LoRA, arXiv 2106.09685,
+section 4.1; the gradient of B by the chain rule). Hooks take both from one forward and one backward pass
+over a batch; each sample's own loss makes the rows of δ independent of the rest of the batch.
+"""
+
+import inspect
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from influcoder.decoder.checkpoint import Decoder, block_names, linear_names
+from influcoder.influence.features.adam import AdamState
+from influcoder.influence.features.projection import CountSketch, module_generator
+from influcoder.influence.features.tokens import Tokens
+from influcoder.settings.teacher import TeacherSpec
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Features:
+    """Influence features of a batch.
+
+    Args:
+        vectors: unit vectors, shape (samples, dimensions), float32; a zero row where the gradient is zero. With an
+            optimiser state, the unit vector of Adam's step follows in the same row, which is twice as long.
+        norms: length of each gradient after projection, shape (samples,).
+        losses: each sample's own loss in nats, reduced as the teacher says, shape (samples,).
+    """
+
+    vectors: np.ndarray
+    norms: np.ndarray
+    losses: np.ndarray
+
+
+def extract_features(
+    decoder: Decoder, spec: TeacherSpec, batch: Sequence[Tokens], state: AdamState | None = None
+) -> Features:
+    """Influence features of samples that fit into memory together.
+
+    Args:
+        decoder: the model, frozen.
+        spec: adapter, projection and loss reduction.
+        batch: tokens of the samples; they are padded to the longest.
+        state: the optimiser state that LESS preconditions with; its A matrices are the adapter's then.
+    Returns:
+        the features in the order of the batch; a row does not depend on what else is in the batch.
+    """
+    return extract_many(decoder, [spec], batch, state)[0]
+
+
+def extract_many(
+    decoder: Decoder, specs: Sequence[TeacherSpec], batch: Sequence[Tokens], state: AdamState | None = None
+) -> list[Features]:
+    """Influence features under several adapters and projections, from one forward and one backward pass.
+
+    Args:
+        decoder: the model, frozen.
+        specs: they may differ in adapter, projection and storage alone.
+        batch: tokens of the samples; they are padded to the longest.
+        state: the optimiser state that LESS preconditions with; its A matrices are the adapter's then.
+    Returns:
+        features for each specification, in the order of the batch.
+    """
+    ids, mask, labels = padded(batch, decoder.model.device)
+    collectors = [_FeatureRows(decoder.model, spec, len(batch), state) for spec in specs]
+    with torch.enable_grad(), ExitStack() as hooks:
+        hooks.enter_context(_differentiable(decoder.model, specs[0].last_layers))
+        for collector in collectors:
+            hooks.enter_context(collector.collecting(decoder.model))
+        logits = _target_logits(decoder.model, ids, mask, min(tokens.target_start for tokens in batch))
+        losses = sample_losses(logits, labels[:, -logits.shape[1] :], specs[0].reduction)
+        losses.sum().backward()
+    return [_features(collector.gathered(), losses.detach().float()) for collector in collectors]
+
+
+def _features(parts: list[Tensor], losses: Tensor) -> Features:
+    # One transfer for all: on a GPU each one waits for the whole batch.
+    columns = torch.cat([*parts, losses[:, None]], dim=1).cpu().numpy()
+    ends = np.cumsum([part.shape[1] for part in parts])
+    blocks = np.split(columns[:, :-1], ends[:-1], axis=1)
+    norms = [np.linalg.norm(block, axis=1) for block in blocks]
+    unit = [block / np.where(norm > 0, norm, 1)[:, None] for block, norm in zip(blocks, norms, strict=True)]
+    return Features(np.concatenate(unit, axis=1), norms[0], columns[:, -1])
+
+
+def _target_logits(model: Any, ids: Tensor, mask: Tensor, first_target: int) -> Tensor:
+    """Logits from the position that predicts the batch's first target token on; all, where a model gives no choice.
+
+    No loss is taken on what comes before, and the head is a fifth of a small decoder's arithmetic. Positions are
+    named one by one, since a slice is not contiguous, and its product with the head is slower.
+    """
+    inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        inputs["logits_to_keep"] = torch.arange(first_target - 1, ids.shape[1], device=ids.device)
+    return model(**inputs).logits
+
+
+def sample_losses(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
+    """Each sample's cross-entropy over its own target tokens.
+
+    Args:
+        logits: shape (samples, length, vocabulary).
+        labels: token ids where a token is a target, -100 elsewhere, shape (samples, length).
+        reduction: `mean` or `sum` over the target tokens of each sample.
+    Returns:
+        losses in nats, shape (samples,).
+    """
+    # The labels move, not the logits: a slice of the logits would copy the largest tensor of the pass.
+    following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
+    losses = cross_entropy(
+        logits.float().flatten(0, 1), following.flatten(), reduction="none", ignore_index=-100
+    ).view_as(labels)
+    total = losses.sum(dim=1)
+    return total / (following != -100).sum(dim=1) if reduction == "mean" else total
+
+
+def lora_a(name: str, in_features: int, rank: int, seed: int) -> Tensor:
+    """The A matrix of one layer's adapter, shape (rank, in_features), drawn as peft draws it.
+
+    Kaiming-uniform with a = √5, that is uniform within ±1/√in_features. The generator is seeded by the
+    layer's name, so the matrix does not depend on which other layers carry an adapter.
+    """
+    bound = 1 / math.sqrt(in_features)
+    generator = module_generator(f"lora:{seed}:{name}")
+    return torch.empty(rank, in_features).uniform_(-bound, bound, generator=generator)
+
+
+class _FeatureRows:
+    """Collects each layer's gradient into one projected row a sample, while the backward pass runs."""
+
+    def __init__(self, model: torch.nn.Module, spec: TeacherSpec, samples: int, state: AdamState | None) -> None:
+        self._spec = spec
+        self._samples = samples
+        self._state = state
+        self._whole: list[dict[str, Tensor]] = [{} for _ in range(1 if state is None else 2)]
+        device = next(model.parameters()).device
+        self._sketches = [torch.zeros(samples, spec.projection_dim, device=device) for _ in self._whole]
+
+    @contextmanager
+    def collecting(self, model: Any) -> Iterator[None]:
+        names = linear_names(model, self._spec.last_layers)
+        hooks = [model.get_submodule(name).register_forward_hook(self._forward_hook(name)) for name in names]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def gathered(self) -> list[Tensor]:
+        """The gradient's part, and after it Adam's step where there is an optimiser state."""
+        if self._spec.projection_dim:
+            return self._sketches
+        return [torch.cat([whole[name] for name in sorted(whole)], dim=1) for whole in self._whole]
+
+    def _forward_hook(self, name: str) -> Any:
+        def hook(_module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            x = inputs[0].detach()
+            low = (x.float() @ self._a(name, x).T).view(self._samples, -1, self._spec.rank)
+            output.register_hook(lambda delta: self._take(name, low, delta.detach()))
+
+        return hook
+
+    def _a(self, name: str, x: Tensor) -> Tensor:
+        if self._state is not None:
+            return self._state.a(name, x.device)
+        return _cached_lora_a(name, x.shape[-1], self._spec.rank, self._spec.adapter_seed, x.device)
+
+    def _take(self, name: str, low: Tensor, delta: Tensor) -> None:
+        delta = delta.float().view(self._samples, -1, delta.shape[-1])
+        gradient = torch.bmm(delta.transpose(1, 2), low).flatten(1)
+        self._add(0, name, gradient)
+        if self._state is not None:
+            self._add(1, name, self._state.direction(name, gradient))
+
+    def _add(self, part: int, name: str, rows: Tensor) -> None:
+        if not self._spec.projection_dim:
+            self._whole[part][name] = self._whole[part].get(name, 0) + rows
+            return
+        key = f"{self._spec.projection_seed}:{name}"
+        sketch = CountSketch.cached(key, rows.shape[1], self._spec.projection_dim, rows.device)
+        sketch.add(rows, self._sketches[part])
+
+
+_LORA_A: dict[tuple[Any, ...], Tensor] = {}
+
+
+def _cached_lora_a(name: str, width: int, rank: int, seed: int, device: torch.device) -> Tensor:
+    key = (name, width, rank, seed, device)
+    if key not in _LORA_A:
+        _LORA_A[key] = lora_a(name, width, rank, seed).to(device)
+    return _LORA_A[key]
+
+
+@contextmanager
+def _differentiable(model: Any, last_layers: int) -> Iterator[None]:
+    """With every weight frozen nothing would be differentiated; a hidden state starts the graph, and ends it."""
+    if last_layers:
+        first = model.get_submodule(block_names(model)[-last_layers:][0])
+        hook = first.register_forward_pre_hook(_start_here, with_kwargs=True)
+    else:
+        hook = model.get_input_embeddings().register_forward_hook(lambda _m, _i, out: out.detach().requires_grad_(True))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _start_here(_block: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    if args:
+        return (args[0].detach().requires_grad_(True), *args[1:]), kwargs
+    return args, {**kwargs, "hidden_states": kwargs["hidden_states"].detach().requires_grad_(True)}
+
+
+def padded(batch: Sequence[Tokens], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids, attention mask and labels (-100 where no loss is taken), each of shape (samples, longest)."""
+    longest = max(len(tokens) for tokens in batch)
+    ids = torch.zeros(len(batch), longest, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    labels = torch.full_like(ids, -100)
+    for row, tokens in enumerate(batch):
+        sequence = torch.tensor(tokens.ids)
+        ids[row, : len(tokens)] = sequence
+        mask[row, : len(tokens)] = 1
+        labels[row, tokens.target_start : len(tokens)] = sequence[tokens.target_start :]
+    return ids.to(device), mask.to(device), labels.to(device)

@@ -1,0 +1,1 @@
+"""Teachers: how features and curvature become an influence."""

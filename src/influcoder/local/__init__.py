@@ -1,0 +1,1 @@
+"""The local stack: servers on this machine, and processes that start quickly."""

@@ -1,0 +1,1 @@
+"""Answers of the champion: for the command line, the page, and MLflow."""

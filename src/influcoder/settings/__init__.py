@@ -1,0 +1,1 @@
+"""One tree of settings: environment, then a TOML file, then defaults."""
