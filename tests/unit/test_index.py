@@ -90,7 +90,7 @@ def test_an_index_answers_as_the_encoder_does(encoder, store, corpus, samples):
 
 def test_an_index_of_several_segments_and_shards_answers_alike(encoder, store, corpus, samples, monkeypatch, tmp_path):
     whole = Index(store, build(store, VERSION, encoder, EMBEDDER, corpus).manifest)
-    monkeypatch.setattr("influcoder.index.search.segment_rows", lambda _: 13)
+    monkeypatch.setattr("influcoder.index.publish.segment_rows", lambda _: 13)
     monkeypatch.setattr(spool_module, "GROUP", 5)
     monkeypatch.setattr(spool_module, "SHARD_BYTES", 4000)
     monkeypatch.setattr(vectors_module, "SHARD", 9)

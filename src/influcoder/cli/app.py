@@ -95,7 +95,7 @@ def label(
     Examples: `influcoder label --plan`, `influcoder label --corpus pool.jsonl --decoder ./checkpoint`
     """
     if plan:
-        from influcoder.cli.tables import plan_table
+        from influcoder.cli.plan import plan_table
 
         console.print(plan_table(decoder, corpus))
         return
