@@ -5,9 +5,8 @@ import logging
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.context import Place, load_place
 from influcoder.core.errors import AlertError
-from influcoder.settings.tree import Settings, load_settings
-from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.alert import Alert
 from monitoring.alerts.channels import channels_for
 from monitoring.alerts.deliver import deliver, utc_now
@@ -18,22 +17,22 @@ from monitoring.alerts.reminders import unanswered
 log = logging.getLogger("influcoder.alerts")
 
 
-def notify(settings: Settings, store: ObjectStore, alert: Alert) -> None:
+def notify(place: Place, alert: Alert) -> None:
     """Tell people; whatever comes of it, nothing is raised and the flow goes on.
 
     The alert is written into the outbox, then delivered for as long as `alerts.patience_seconds` allow. What is not
     delivered by then, the deployment `alert` delivers. The same occurrence is told once, however often it is notified.
 
     Args:
-        settings: `settings.alerts` names the channels.
-        store: holds the outbox.
+        place: its settings name the channels, its store holds the outbox.
         alert: what to tell, see `monitoring.alerts.compose`; a link to the flow run is added.
     """
+    settings = place.settings.alerts
     try:
         linked = alert.with_links({"Prefect run": flow_run.ui_url}) if flow_run.ui_url else alert
-        Outbox(store).post(linked, channels_for(alert.kind, settings.alerts))
+        Outbox(place.store).post(linked, channels_for(alert.kind, settings))
         log.warning("alert %s: %s", alert.id, alert.title)
-        deliver(settings.alerts, store, patience=settings.alerts.patience_seconds)
+        deliver(settings, place.store, patience=settings.patience_seconds)
     except Exception as error:
         # A check whose verdict nobody hears is worth more than no check.
         log.error("alert %s was not written into the outbox (%s): %s", alert.id, alert.title, error)
@@ -46,10 +45,10 @@ def alert() -> int:
     Raises:
         AlertError: alerts were given up, which must not pass unseen.
     """
-    settings = load_settings()
-    store = ObjectStore(settings.store)
-    done = deliver(settings.alerts, store)
-    Outbox(store).expire(settings.alerts.keep_days * 24 * 3600)
+    place = load_place()
+    settings = place.settings.alerts
+    done = deliver(settings, place.store)
+    Outbox(place.store).expire(settings.keep_days * 24 * 3600)
     if done.given_up:
         names = ", ".join(f"{len(ids)} on {channel}" for channel, ids in done.given_up.items())
         raise AlertError(f"alerts were given up: {names}.", "Run: influcoder alerts list, influcoder alerts test")
@@ -59,11 +58,11 @@ def alert() -> int:
 @flow(name="overdue", log_prints=True)
 def overdue() -> int:
     """Remind people of what nobody did in time; of how much there is to remind."""
-    settings, now = load_settings(), utc_now()
-    store, model = ObjectStore(settings.store), settings.mlflow.model
-    check = late(settings.alerts, store, model, now)
+    place, now = load_place(), utc_now()
+    store, model = place.store, place.registry.model
+    check = late(place.settings.alerts, store, model, now)
     alerts = [*([check] if check else []), *unanswered(store, model, now)]
     for alert in alerts:
         print(alert.title)
-        notify(settings, store, alert)
+        notify(place, alert)
     return len(alerts)

@@ -7,16 +7,14 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.context import Place, load_place
 from flows.steps import show, step
 from influcoder.core.errors import SettingsError
 from influcoder.core.progress import progress
 from influcoder.labelsets import load_label_set
 from influcoder.labelsets.manifest import load_manifest
 from influcoder.registry.encoder_version import EncoderVersion
-from influcoder.registry.mlflow_registry import Registry
 from influcoder.registry.open_encoder import open_encoder
-from influcoder.settings.tree import Settings, load_settings
-from influcoder.storage.object_store import ObjectStore
 from monitoring.checks.backfill import backfills, missing, save
 from monitoring.checks.record import checks, facts, measure
 from monitoring.reports.dashboard import rebuild
@@ -33,29 +31,30 @@ def backfill(version: str | None = None, chart: bool = False) -> int:
         version: alias or number of one version; all of them unless given.
         chart: whether the Evidently UI's projects are made anew, from the records in the store.
     """
-    settings = load_settings()
-    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    place = load_place()
+    registry = place.registry
     versions = [registry.version(version)] if version else registry.versions()
-    count = sum(score(settings, store, registry, found) for found in versions if "labelset.id" in found.tags)
+    count = sum(score(place, found) for found in versions if "labelset.id" in found.tags)
     if chart:
-        draw(settings, store, registry.model)
+        draw(place)
     rows = [
         record.model_dump(include={"encoder_version", "spot_label_set"}) | record.figures["rho"]
-        for record in backfills(store, registry.model)
+        for record in backfills(place.store, registry.model)
     ]
     show("backfill", f"# {count} new measurements of past encoders", rows, {})
     return count
 
 
 @step("measure a past encoder")
-def score(settings: Settings, store: ObjectStore, registry: Registry, version: EncoderVersion) -> int:
+def score(place: Place, version: EncoderVersion) -> int:
     """Measure a version on each label set that it was not measured on yet."""
+    store, registry = place.store, place.registry
     own = load_manifest(store, version.label_set_id)
     todo = list(missing(store, registry.model, version, own.identity.teacher.spec, own.created, checks(store)))
     if not todo:
         return 0
     with tempfile.TemporaryDirectory() as folder, progress(f"version {version.version}", len(todo)) as ticker:
-        encoder = open_encoder(registry, version, Path(folder), settings)
+        encoder = open_encoder(registry, version, Path(folder), place.settings)
         for manifest in todo:
             found = measure(encoder, load_label_set(store, manifest.id).evidence("report"))
             save(store, registry.model, version, manifest, found)
@@ -64,12 +63,13 @@ def score(settings: Settings, store: ObjectStore, registry: Registry, version: E
 
 
 @step("rebuild the history chart")
-def draw(settings: Settings, store: ObjectStore, model: str) -> tuple[int, int]:
+def draw(place: Place) -> tuple[int, int]:
     """Every check, and every backfill, as a report of its time.
 
     Raises:
         SettingsError: there is no Evidently UI.
     """
+    settings, store = place.settings, place.store
     if not settings.evidently_url:
         raise SettingsError("there is no chart to rebuild.", "Set evidently_url to the address of the Evidently UI.")
     known = [
@@ -92,7 +92,9 @@ def draw(settings: Settings, store: ObjectStore, model: str) -> tuple[int, int]:
             )
             for r in group
         ]
-        for number, group in groupby(backfills(store, model), key=lambda record: record.encoder_version)
+        for number, group in groupby(
+            backfills(place.store, place.registry.model), key=lambda record: record.encoder_version
+        )
     }
     counts = rebuild(settings.evidently_url, known, past, settings.reports.keep)
     print(f"the chart shows {counts[0]} checks, and {counts[1]} measurements of past encoders")

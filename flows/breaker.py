@@ -3,23 +3,21 @@
 from pydantic import JsonValue
 
 from flows.alert import notify
+from flows.context import Place, load_place
 from flows.steps import actor, step
 from influcoder.core.errors import RegistryError, SettingsError
-from influcoder.registry.champions import Champions
 from influcoder.registry.journal import Action, Entry, Event
 from influcoder.registry.mlflow_registry import CHAMPION, Registry
-from influcoder.settings.tree import Settings, load_settings
-from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.compose import breaker
 from monitoring.loop.breaker import DEGRADED, RESTORED, TRUST, failures, is_due, opened
 
 
 @step("look at the breaker")
-def guard(settings: Settings, store: ObjectStore, registry: Registry) -> bool:
+def guard(place: Place) -> bool:
     """Open the breaker after too many failures in a row, and mark the champion; whether it is open."""
-    champions = Champions(store, registry)
+    registry, champions = place.registry, place.champions
     found = champions.state().entries
-    if is_due(found, settings.retraining.failures):
+    if is_due(found, place.settings.retraining.failures):
         row = failures(found)
         versions = ", ".join(entry.version for entry in row)
         reason = f"{len(row)} challengers in a row failed the gate (versions {versions})"
@@ -32,7 +30,7 @@ def guard(settings: Settings, store: ObjectStore, registry: Registry) -> bool:
         what = f"{entry.reason[:1].upper()}{entry.reason[1:]}. Version {entry.version} goes on answering, marked."
         # The same occurrence is told once, so a run that was killed before it told is made up for.
         subject, occurrence = f"model {registry.model}", f"journal entry {entry.number}"
-        notify(settings, store, breaker(subject, occurrence, what, {}, [todo]))
+        notify(place, breaker(subject, occurrence, what, {}, [todo]))
         mark(registry, DEGRADED)
     return entry is not None
 
@@ -46,9 +44,8 @@ def close(who: str, reason: str) -> Entry:
     """
     if not reason.strip():
         raise SettingsError("the breaker is closed for a reason.", "Give it: --reason TEXT")
-    settings = load_settings()
-    registry = Registry(settings.mlflow)
-    champions = Champions(ObjectStore(settings.store), registry)
+    place = load_place()
+    registry, champions = place.registry, place.champions
     if opened(champions.state().entries) is None:
         raise RegistryError("the breaker is not open.", "See: influcoder status")
     entry = champions.note(_event(registry, Action.BREAKER_CLOSED, who, reason))

@@ -6,13 +6,11 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_image_artifact
 
+from flows.context import Place, load_place
 from flows.steps import show, step
 from influcoder.core.errors import InflucoderError
 from influcoder.labelsets import load_label_set
-from influcoder.registry.mlflow_registry import Registry
 from influcoder.registry.open_encoder import open_encoder
-from influcoder.settings.tree import Settings, load_settings
-from influcoder.storage.object_store import ObjectStore
 from monitoring.causes.explain import explain
 from monitoring.causes.plot import cause_plot
 from monitoring.causes.record import Explained, load_cause, plot_link, save_cause
@@ -28,39 +26,38 @@ def cause(check_id: str) -> str:
     Args:
         check_id: id of the check; everything else is read from the store.
     """
-    settings = load_settings()
-    store = ObjectStore(settings.store)
-    found = cause_of(settings, store, Registry(settings.mlflow), load_check(store, check_id))
-    return str(found.cause)
+    place = load_place()
+    return str(cause_of(place, load_check(place.store, check_id)).cause)
 
 
-def cause_if_fell(settings: Settings, store: ObjectStore, registry: Registry, check: Check) -> None:
+def cause_if_fell(place: Place, check: Check) -> None:
     """Remember the version's probe; where agreement fell, find the cause. A check stands without one."""
     try:
-        keep_probe(settings, store, registry, check.encoder_version)
+        keep_probe(place, check.encoder_version)
         if check.verdict in (Verdict.DRIFT, Verdict.WARN):
-            cause_of(settings, store, registry, check)
+            cause_of(place, check)
     except InflucoderError as error:
         print(f"the cause is not known: {error}. Try again with: influcoder cause {check.id}")
 
 
 @step("remember the probe")
-def keep_probe(settings: Settings, store: ObjectStore, registry: Registry, version: str) -> None:
+def keep_probe(place: Place, version: str) -> None:
     """Fix the probe of a version, at its first check."""
-    label_set = registry.version(version).label_set_id
+    store, label_set = place.store, place.registry.version(version).label_set_id
     if not is_remembered(store, label_set):
-        remember(store, load_label_set(store, label_set), settings.cause.probe)
+        remember(store, load_label_set(store, label_set), place.settings.cause.probe)
 
 
 @step("find the cause")
-def cause_of(settings: Settings, store: ObjectStore, registry: Registry, check: Check) -> Explained:
+def cause_of(place: Place, check: Check) -> Explained:
     """The cause of a check: the one that was found already, or one that is found now."""
+    store, registry = place.store, place.registry
     found = load_cause(store, check.id)
     if found is None:
         version = registry.version(check.encoder_version)
         with tempfile.TemporaryDirectory() as folder:
             # The check may have been of another decoder than the one in use now.
-            there = settings.model_copy(update={"decoder": check.decoder_uri})
+            there = place.settings.model_copy(update={"decoder": check.decoder_uri})
             encoder = open_encoder(registry, version, Path(folder), there)
             explained = explain(there, store, encoder, version.label_set_id, check)
         found = save_cause(store, explained, cause_plot(explained))

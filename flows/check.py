@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 
 from flows.alert import notify
 from flows.cause import cause_if_fell
+from flows.context import Place, load_place
 from flows.label import gate, keep
 from flows.steps import show, step
 from influcoder.core.errors import InflucoderError, ServiceError, ValidationFailedError
@@ -22,10 +23,10 @@ from influcoder.labelsets.build import same_teacher
 from influcoder.labelsets.manifest import load_manifest
 from influcoder.labelsets.publish import docs_links
 from influcoder.registry.encoder_version import EncoderVersion
-from influcoder.registry.mlflow_registry import CHAMPION, Registry
+from influcoder.registry.mlflow_registry import CHAMPION
 from influcoder.samples.query_log import expire
 from influcoder.settings.teacher import TeacherSpec
-from influcoder.settings.tree import Settings, load_settings
+from influcoder.settings.tree import Settings
 from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.compose import drift
 from monitoring.causes.explain import probe_side, shift_of
@@ -67,31 +68,27 @@ def check(
         corpus: what the encoder is used on now; from the settings unless given.
         spot: id of spot labels that are published already, such as imported ones; fresh ones are bought unless given.
     """
-    settings = load_settings(decoder=decoder, corpus=corpus)
-    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
-    version = registry.version(encoder)
-    expire(store, settings.asked)
+    place = load_place(decoder=decoder, corpus=corpus)
+    store, version = place.store, place.registry.version(encoder)
+    expire(store, place.settings.asked)
     earlier = checks(store)
-    expire_reports(store, earlier, settings.reports.keep_days)
-    known = (settings, store, registry, version, earlier)
-    kept = examine(*known, spot) if spot else on_a_draw(*known)
+    expire_reports(store, earlier, place.settings.reports.keep_days)
+    kept = examine(place, version, earlier, spot) if spot else on_a_draw(place, version, earlier)
     if kept.verdict is Verdict.DRIFT:
-        notify(settings, store, drift(kept, links_of(store, version, kept)))
+        notify(place, drift(kept, links_of(store, version, kept)))
         resource = {"prefect.resource.id": f"influcoder.encoder.{version.version}"}
         emit_event(DRIFT_EVENT, resource=resource, payload=event_payload(kept))
-    cause_if_fell(settings, store, registry, kept)
+    cause_if_fell(place, kept)
     return kept.id
 
 
-def on_a_draw(
-    settings: Settings, store: ObjectStore, registry: Registry, version: EncoderVersion, earlier: Sequence[Check]
-) -> Check:
+def on_a_draw(place: Place, version: EncoderVersion, earlier: Sequence[Check]) -> Check:
     """Check on a fresh draw, or on the one of a check that was killed; a check that it recorded stands."""
-    draw = OpenDraw(store, settings, version.version)
+    draw = OpenDraw(place.store, place.settings, version.version)
     seed = draw.seed(_fresh_seed())
     recorded = [found for found in earlier if found.was_drawn(version.version, seed)]
     try:
-        kept = recorded[-1] if recorded else examine(settings, store, registry, version, earlier, seed)
+        kept = recorded[-1] if recorded else examine(place, version, earlier, seed)
     except ValidationFailedError:
         # The same samples would be refused again.
         draw.close(seed)
@@ -100,18 +97,12 @@ def on_a_draw(
     return kept
 
 
-def examine(
-    settings: Settings,
-    store: ObjectStore,
-    registry: Registry,
-    version: EncoderVersion,
-    earlier: Sequence[Check],
-    source: str | int,
-) -> Check:
+def examine(place: Place, version: EncoderVersion, earlier: Sequence[Check], source: str | int) -> Check:
     """Hold a version against labels that are published already (their id) or are bought now (the seed of the draw)."""
+    store, settings = place.store, place.settings
     spec = load_manifest(store, version.label_set_id).identity.teacher.spec
     with tempfile.TemporaryDirectory() as folder:
-        examination = Examination.of(settings, registry, version, Path(folder))
+        examination = Examination.of(settings, place.registry, version, Path(folder))
 
         def looks(labels: LabelSet) -> list[Look]:
             return looks_before(store, earlier, version, Draw.of(store, labels, source))
@@ -119,36 +110,33 @@ def examine(
         if isinstance(source, str):
             labels, spent = load_spot(store, source, spec), None
         else:
-            labels, spent = label_spot(
-                settings, spec, store, source, lambda bought: examination.is_clear(bought, looks(bought))
-            )
+            labels, spent = label_spot(place, spec, source, lambda bought: examination.is_clear(bought, looks(bought)))
         bought: dict[str, Any] = {"draw": Draw.of(store, labels, source).name, "spent": spent}
         moved = labels.identity.teacher.decoder_fingerprint != version.decoder_fingerprint
-        bought["probe"] = label_probe(settings, store, examination.encoder, version, labels) if moved else None
+        bought["probe"] = label_probe(place, examination.encoder, version, labels) if moved else None
         record, rendered = compare(settings, version, examination, labels, looks(labels), bought)
     kept = save_check(store, record, rendered.html, rendered.json)
-    report(settings, store, version, kept, rendered)
+    report(place, version, kept, rendered)
     return kept
 
 
 @step("buy spot labels")
 def label_spot(
-    settings: Settings, spec: TeacherSpec, store: ObjectStore, seed: int, is_clear: Callable[[LabelSet], bool]
+    place: Place, spec: TeacherSpec, seed: int, is_clear: Callable[[LabelSet], bool]
 ) -> tuple[LabelSet, Ledger]:
     """Label a fresh draw that grows until the decision is clear, and publish it."""
-    labels, spent = buy_labels(settings, spec, store, seed, is_clear)
-    keep(store, labels, gate(settings, store, labels))
+    labels, spent = buy_labels(place.settings, spec, place.store, seed, is_clear)
+    keep(place.store, labels, gate(place, labels))
     print(f"spot labels: {spent}")
     return labels, spent
 
 
 @step("label the probe again")
-def label_probe(
-    settings: Settings, store: ObjectStore, encoder: Encoder, version: EncoderVersion, spot: LabelSet
-) -> Shift | None:
+def label_probe(place: Place, encoder: Encoder, version: EncoderVersion, spot: LabelSet) -> Shift | None:
     """What the decoder in use did to agreement on samples that stay the same; a check stands without it."""
     try:
-        side = probe_side(settings, store, encoder, load_label_set(store, version.label_set_id), spot)
+        old = load_label_set(place.store, version.label_set_id)
+        side = probe_side(place.settings, place.store, encoder, old, spot)
     except InflucoderError as error:
         print(f"the probe could not be labelled: {error}")
         return None
@@ -198,11 +186,9 @@ def compare(
     return record, agreement_report(pairs, examination.evidence.frame(), bounds, least, known, about)
 
 
-def report(
-    settings: Settings, store: ObjectStore, version: EncoderVersion, kept: Check, rendered: RenderedReport
-) -> None:
+def report(place: Place, version: EncoderVersion, kept: Check, rendered: RenderedReport) -> None:
     """Show the decision; the Evidently UI may be away, the record in the store is what counts."""
-    links = links_of(store, version, kept)
+    settings, links = place.settings, links_of(place.store, version, kept)
     if settings.evidently_url:
         try:
             links["Evidently dashboard"] = send(settings.evidently_url, rendered.snapshot, settings.reports.keep)

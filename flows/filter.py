@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.context import Place, load_place
 from flows.steps import show, step
 from influcoder.attribution.filter.curve import Aim
 from influcoder.attribution.filter.output import Decision, FilterFolder
@@ -22,13 +23,12 @@ from influcoder.labelsets.build import curvature_pool, decoder_for, label_plan
 from influcoder.labelsets.manifest import load_manifest
 from influcoder.labelsets.plan import plan_pairs
 from influcoder.registry.encoder_version import EncoderVersion
-from influcoder.registry.mlflow_registry import CHAMPION, Registry
+from influcoder.registry.mlflow_registry import CHAMPION
 from influcoder.registry.open_encoder import open_encoder
 from influcoder.samples.query_log import remember
 from influcoder.serving.warnings import caveats, last_verdict
 from influcoder.settings.teacher import TeacherSpec
-from influcoder.settings.tree import Settings, load_settings
-from influcoder.storage.object_store import ObjectStore
+from influcoder.settings.tree import Settings
 
 
 @flow(name="filter", log_prints=True)
@@ -64,15 +64,15 @@ def filter_corpus(
         decoder: the decoder in use; from the settings unless given.
         private: leave the examples out of the log of questions.
     """
-    settings = load_settings(decoder=decoder, corpus=corpus)
+    place = load_place(decoder=decoder, corpus=corpus)
+    settings, store, registry = place.settings, place.store, place.registry
     inputs = read_inputs(Request(examples, benign, validation, drop, threshold, Aim(precision, recall), score))
-    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     champion = registry.version(CHAMPION)
     spec = load_manifest(store, champion.label_set_id).identity.teacher.spec
     with FilterFolder(Path(out)) as folder:
         model = decoder_for(settings, spec)
-        index, sifted = rank(settings, store, registry, champion, model, inputs, folder)
-        exact = compare(settings, store, model, spec, sifted, folder, verify) if verify else {}
+        index, sifted = rank(place, champion, model, inputs, folder)
+        exact = compare(place, model, spec, sifted, folder, verify) if verify else {}
         doubts = caveats(store, registry.model, champion, settings.decoder, model.fingerprint)
         said = {
             **facts(inputs, sifted),
@@ -89,15 +89,10 @@ def filter_corpus(
 
 @step("score the corpus")
 def rank(
-    settings: Settings,
-    store: ObjectStore,
-    registry: Registry,
-    champion: EncoderVersion,
-    decoder: Decoder,
-    inputs: Inputs,
-    folder: FilterFolder,
+    place: Place, champion: EncoderVersion, decoder: Decoder, inputs: Inputs, folder: FilterFolder
 ) -> tuple[Manifest, Sifted]:
     """Bring the corpus' index up to date, score it batch by batch, and draw the line."""
+    store, registry, settings = place.store, place.registry, place.settings
     with tempfile.TemporaryDirectory() as files, workspace() as meanwhile:
         encoder = open_encoder(registry, champion, Path(files), settings, decoder)
         embedder = embedder_of(registry, champion, encoder)
@@ -110,19 +105,14 @@ def rank(
 
 @step("exact influence")
 def compare(
-    settings: Settings,
-    store: ObjectStore,
-    decoder: Decoder,
-    spec: TeacherSpec,
-    sifted: Sifted,
-    folder: FilterFolder,
-    count: int,
+    place: Place, decoder: Decoder, spec: TeacherSpec, sifted: Sifted, folder: FilterFolder, count: int
 ) -> dict[int, float]:
     """Exact influence of some samples by their row; what is cached is not computed again."""
+    settings = place.settings
     rows, pool = to_verify(sifted, count), curvature_pool(settings, spec)
     chosen = dict(zip(rows, folder.samples(rows), strict=True))
     plan = plan_pairs(sifted.probe.examples, list(chosen.values()), pool, settings.labels.seed, spec.curved_on)
-    return exact_scores(sifted, chosen, label_plan(settings, decoder, spec, plan, store).block("report"))
+    return exact_scores(sifted, chosen, label_plan(settings, decoder, spec, plan, place.store).block("report"))
 
 
 def origin(

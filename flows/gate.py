@@ -4,6 +4,7 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from flows.context import Place
 from flows.label import gate as great_expectations
 from flows.label import keep
 from flows.steps import step
@@ -25,10 +26,8 @@ from influcoder.labelsets.build import decoder_for, label_plan, read_corpora, sa
 from influcoder.labelsets.manifest import load_manifest
 from influcoder.labelsets.publish import line
 from influcoder.registry.encoder_version import EncoderVersion
-from influcoder.registry.mlflow_registry import Registry
 from influcoder.registry.open_encoder import open_encoder
 from influcoder.samples.query_log import lately
-from influcoder.settings.tree import Settings
 from influcoder.statistics.agreement import Agreement
 from influcoder.storage.object_store import ObjectStore
 from monitoring.checks.baselines import measure_floor
@@ -51,28 +50,23 @@ _NO_EVIDENCE = (
 
 
 def weigh(
-    settings: Settings,
-    store: ObjectStore,
-    registry: Registry,
-    offer: Promotion,
-    challenger: EncoderVersion,
-    champion: EncoderVersion | None,
+    place: Place, offer: Promotion, challenger: EncoderVersion, champion: EncoderVersion | None
 ) -> tuple[GateResult, str]:
     """What the gate says of an offer, and the id of the labels that it rests on; a server that is away is no answer."""
     try:
-        own = load_manifest(store, challenger.label_set_id)
-        spot = given(settings, store, own, offer.given) if offer.given else fresh(settings, store, own, offer.seed)
-        prove(store, spot, [version for version in (challenger, champion) if version])
-        return judge(settings, registry, challenger, champion, spot.evidence("report")), spot.id
+        own = load_manifest(place.store, challenger.label_set_id)
+        spot = given(place, own, offer.given) if offer.given else fresh(place, own, offer.seed)
+        prove(place.store, spot, [version for version in (challenger, champion) if version])
+        return judge(place, challenger, champion, spot.evidence("report")), spot.id
     except _NO_EVIDENCE as error:
-        registry.version(challenger.version)
+        place.registry.version(challenger.version)
         return no_evidence(str(error)), ""
 
 
 @step("buy fresh labels")
-def fresh(settings: Settings, store: ObjectStore, own: Manifest, seed: int) -> LabelSet:
+def fresh(place: Place, own: Manifest, seed: int) -> LabelSet:
     """Label samples that no decision was made by: not those that the challenger was reported or asked for on."""
-    spec = own.identity.teacher.spec
+    settings, store, spec = place.settings, place.store, own.identity.teacher.spec
     if spec.method == "imported":
         raise SettingsError(
             "the encoder's labels are imported, so fresh ones can't be bought.",
@@ -83,13 +77,14 @@ def fresh(settings: Settings, store: ObjectStore, own: Manifest, seed: int) -> L
     asked, of = lately(store, settings.asked), settings.labels.seed
     plan = plan_spot(*read_corpora(settings), budget, seed, spec.curved_on, of, seen, asked, settings.asked)
     labels = label_plan(settings, decoder_for(settings, spec), spec, plan, store)
-    keep(store, labels, great_expectations(settings, store, labels))
+    keep(store, labels, great_expectations(place, labels))
     return labels
 
 
 @step("load given labels")
-def given(settings: Settings, store: ObjectStore, own: Manifest, spot: str) -> LabelSet:
+def given(place: Place, own: Manifest, spot: str) -> LabelSet:
     """Spot labels of the challenger's kind, under the decoder as it is now, and young enough."""
+    settings, store = place.settings, place.store
     manifest, labels = load_manifest(store, spot), same_teacher(load_label_set(store, spot), own.identity.teacher.spec)
     found, present = manifest.identity.teacher.decoder_fingerprint, load_decoder(settings.decoder).fingerprint
     if found != present:
@@ -110,18 +105,17 @@ def prove(store: ObjectStore, spot: LabelSet, versions: list[EncoderVersion]) ->
 
 
 @step("hold against the gate")
-def judge(
-    settings: Settings, registry: Registry, challenger: EncoderVersion, champion: EncoderVersion | None, block: Block
-) -> GateResult:
+def judge(place: Place, challenger: EncoderVersion, champion: EncoderVersion | None, block: Block) -> GateResult:
     """Measure both and the floor on the same queries and candidates."""
+    settings = place.settings
     floor = measure_floor(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
-    found = {v.version: _measure(settings, registry, v, block) for v in (challenger, champion) if v is not None}
+    found = {v.version: _measure(place, v, block) for v in (challenger, champion) if v is not None}
     against = found[champion.version] if champion else None
     rules = settings.gate
     name = f"floor ({floor.name}, ρ {floor.highest.rho.value:.3f})"
     return judge_challenger(found[challenger.version], floor.highest, against, rules.margin, rules.min_queries, name)
 
 
-def _measure(settings: Settings, registry: Registry, version: EncoderVersion, block: Block) -> Agreement:
+def _measure(place: Place, version: EncoderVersion, block: Block) -> Agreement:
     with tempfile.TemporaryDirectory() as folder:
-        return measure(open_encoder(registry, version, Path(folder), settings), block)
+        return measure(open_encoder(place.registry, version, Path(folder), place.settings), block)

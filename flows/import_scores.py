@@ -4,14 +4,14 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.context import load_place
 from flows.label import gate, keep, report
 from flows.steps import step
 from influcoder.labelsets import LabelSet
 from influcoder.labelsets.build import decoder_for, read_corpora
 from influcoder.labelsets.imported import import_scores as imported
 from influcoder.labelsets.imported import read_scores
-from influcoder.settings.tree import Settings, load_settings
-from influcoder.storage.object_store import ObjectStore
+from influcoder.settings.tree import Settings
 
 
 @flow(name="import-scores", log_prints=True)
@@ -33,13 +33,12 @@ def import_scores(
         corpus: the pool that the candidates are from; from the settings unless given.
         second_opinion: a table of another run of the same method, under other seeds; it gives the scores' ceiling.
     """
-    settings = load_settings(decoder=decoder, corpus=corpus)
-    store = ObjectStore(settings.store)
+    place = load_place(decoder=decoder, corpus=corpus)
     other = Path(second_opinion) if second_opinion else None
-    label_set = read(settings, Path(table), origin, "spot" if spot else "training", other)
-    validation = gate(settings, store, label_set)
-    manifest = keep(store, label_set, validation)
-    report(store, manifest, validation)
+    label_set = read(place.settings, Path(table), origin, "spot" if spot else "training", other)
+    validation = gate(place, label_set)
+    manifest = keep(place.store, label_set, validation)
+    report(place.store, manifest, validation)
     print(manifest.worth)
     return manifest.id
 

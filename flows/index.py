@@ -5,14 +5,14 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.context import Place, load_place
 from flows.steps import show, step
 from influcoder.index import Manifest
 from influcoder.index.build import Built, embedder_of, up_to_date
 from influcoder.registry.encoder_version import EncoderVersion
-from influcoder.registry.mlflow_registry import CHAMPION, Registry
+from influcoder.registry.mlflow_registry import CHAMPION
 from influcoder.registry.open_encoder import open_encoder
 from influcoder.serving.package import package
-from influcoder.settings.tree import Settings, load_settings
 from influcoder.storage.object_store import ObjectStore
 
 
@@ -33,13 +33,13 @@ def index(
         again: read the corpus even where it looks unchanged (size and time of files, revision of a data set).
         packaged: register encoder and index as one MLflow model that attributes; one that is there stays.
     """
-    settings = load_settings(decoder=decoder, corpus=corpus)
-    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    place = load_place(decoder=decoder, corpus=corpus)
+    store, registry = place.store, place.registry
     version = registry.find(CHAMPION) if encoder == CHAMPION else registry.version(encoder)
     if version is None:
         print("there is no champion yet, so there is nothing to embed with")
         return ""
-    built = work(settings, store, registry, version, again)
+    built = work(place, version, again)
     report(store, version, built)
     if packaged:
         print(f"{pack(registry, store, version, built.manifest)} answers embed, score and attribute")
@@ -47,12 +47,13 @@ def index(
 
 
 @step("embed and publish")
-def work(settings: Settings, store: ObjectStore, registry: Registry, version: EncoderVersion, again: bool) -> Built:
+def work(place: Place, version: EncoderVersion, again: bool) -> Built:
     """Embed what is new and publish; a run that was killed goes on where it was."""
+    registry, settings = place.registry, place.settings
     with tempfile.TemporaryDirectory() as folder:
         encoder = open_encoder(registry, version, Path(folder), settings)
         embedder = embedder_of(registry, version, encoder)
-        return up_to_date(store, version, encoder, embedder, settings.corpus, again)
+        return up_to_date(place.store, version, encoder, embedder, settings.corpus, again)
 
 
 pack = step("register encoder and index as one model")(package)

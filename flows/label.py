@@ -3,13 +3,12 @@
 from prefect import flow
 
 from flows.alert import notify
+from flows.context import Place, load_place
 from flows.steps import show, step
 from influcoder.labelsets import LabelSet, Manifest, Plan, load_label_set, plan_label_set
 from influcoder.labelsets.build import build_label_set, read_corpora
 from influcoder.labelsets.publish import docs_links, keep_docs, publish, refused_folder
 from influcoder.labelsets.validation import Validation, validate
-from influcoder.settings.teacher import TeacherSpec
-from influcoder.settings.tree import Settings, load_settings
 from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.compose import refused_labels
 
@@ -26,39 +25,40 @@ def label(
         parent: id of the label set that this one continues.
         spot: id of spot labels that become the report split, so that they are not paid for again.
     """
-    settings = load_settings(decoder=decoder, corpus=corpus)
-    store = ObjectStore(settings.store)
-    plan = draw(settings, store, parent, spot)
-    label_set = compute(settings, settings.teacher, plan, store)
-    validation = gate(settings, store, label_set)
-    manifest = keep(store, label_set, validation)
-    report(store, manifest, validation)
+    place = load_place(decoder=decoder, corpus=corpus)
+    plan = draw(place, parent, spot)
+    label_set = compute(place, plan)
+    validation = gate(place, label_set)
+    manifest = keep(place.store, label_set, validation)
+    report(place.store, manifest, validation)
     return manifest.id
 
 
 @step("draw samples")
-def draw(settings: Settings, store: ObjectStore, parent: str | None, spot: str | None) -> Plan:
+def draw(place: Place, parent: str | None, spot: str | None) -> Plan:
     """Choose the samples to label."""
+    settings = place.settings
     candidates, queries = read_corpora(settings)
-    entries = load_label_set(store, spot).entries if spot else ()
+    entries = load_label_set(place.store, spot).entries if spot else ()
     return plan_label_set(candidates, queries, settings.labels.budget, settings.labels.seed, parent, entries)
 
 
 @step("compute influence features")
-def compute(settings: Settings, spec: TeacherSpec, plan: Plan, store: ObjectStore) -> LabelSet:
+def compute(place: Place, plan: Plan) -> LabelSet:
     """Label the samples; what is cached is not computed again."""
-    return build_label_set(settings, spec, plan, store)
+    return build_label_set(place.settings, place.settings.teacher, plan, place.store)
 
 
 @step("great expectations")
-def gate(settings: Settings, store: ObjectStore, label_set: LabelSet) -> Validation:
+def gate(place: Place, label_set: LabelSet) -> Validation:
     """Refuse labels that break a rule; their Data Docs are kept for whoever wants to know why."""
+    settings, store = place.settings, place.store
     validation = validate(label_set, strict=False, max_cut=settings.labels.max_cut)
     if settings.labels.strict and not validation.success:
         keep_docs(store, refused_folder(label_set.id), validation.docs)
         links = docs_links(store, label_set.id, refused=True)
         kind, failures = label_set.identity.kind, validation.failures
-        notify(settings, store, refused_labels(label_set.id, kind, failures, validation.checked, links))
+        notify(place, refused_labels(label_set.id, kind, failures, validation.checked, links))
         validation.enforce(label_set.id)
     return validation
 

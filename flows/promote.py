@@ -1,11 +1,10 @@
 """Challenger → gate → a person, where one is asked → champion."""
 
-from typing import NamedTuple
-
 from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.alert import notify
+from flows.context import Place, load_place
 from flows.gate import weigh
 from flows.steps import actor, show, step
 from influcoder.core.errors import RegistryError
@@ -14,9 +13,7 @@ from influcoder.core.provenance import person
 from influcoder.registry.champions import Champions, digests_of
 from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.registry.journal import Action, Entry, Event
-from influcoder.registry.mlflow_registry import CHALLENGER, Registry
-from influcoder.settings.tree import Settings, load_settings
-from influcoder.storage.object_store import ObjectStore
+from influcoder.registry.mlflow_registry import CHALLENGER
 from influcoder.storage.records import Slot
 from monitoring.alerts.compose import failed_gate
 from monitoring.loop.gate import GateResult
@@ -43,9 +40,9 @@ def promote(
         spot: id of spot labels to measure on; fresh ones are bought unless given.
         retraining: id of the decision that it answers.
     """
-    settings = load_settings(decoder=decoder, corpus=corpus)
-    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
-    challenger, champions = registry.version(version), Champions(store, registry)
+    place = load_place(decoder=decoder, corpus=corpus)
+    store, registry = place.store, place.registry
+    challenger, champions = registry.version(version), place.champions
     champion = champions.settle(actor()).alias
     slot = slot_of(store, registry.model, challenger.version)
     if champion and champion.version == challenger.version:
@@ -54,42 +51,42 @@ def promote(
         return True
     if retraining and slot.value and slot.value.retraining == retraining and slot.value.stage is Stage.HELD:
         return False
-    told = slot.value
+    before = slot.value
     offer = {"offered": reason, "decoder": decoder, "corpus": corpus, "given": spot, "retraining": retraining}
-    begun = begin(slot, settings.gate.evidence_hours, challenger.version, **offer)
-    result, labels = weigh(settings, store, registry, begun, challenger, champion)
+    begun = begin(slot, place.settings.gate.evidence_hours, challenger.version, **offer)
+    result, labels = weigh(place, begun, challenger, champion)
     digests = digests_of(registry, challenger) if labels else {}
     measured = begun.model_copy(update={"spot": labels, "gate": result, "digests": digests})
-    stage, why = decide(settings, registry, challenger, told, measured)
+    stage, why = decide(place, challenger, before, measured)
     event = event_of(measured, champion, stage, why)
-    settle(champions, registry, slot, challenger, event, measured.model_copy(update={"stage": stage, "reason": why}))
+    settle(place, slot, challenger, event, measured.model_copy(update={"stage": stage, "reason": why}))
     links = report(challenger, champion, stage, result)
     if stage is Stage.HELD:
-        notify(settings, store, failed_gate(challenger.version, event.prior, result, links))
+        notify(place, failed_gate(challenger.version, event.prior, result, links))
     return stage is Stage.PROMOTED
 
 
-def outcome_of(store: ObjectStore, registry: Registry, version: str) -> tuple[Phase, str, bool]:
+def outcome_of(place: Place, version: str) -> tuple[Phase, str, bool]:
     """How a retraining ended that offered this version: its phase, why, and whether it became champion."""
-    offer = slot_of(store, registry.model, version).value
+    offer = offer_of(place, version)
     return offer.ending() if offer else (Phase.ANSWERED, f"version {version} is the champion", True)
 
 
 def decide(
-    settings: Settings, registry: Registry, challenger: EncoderVersion, told: Promotion | None, measured: Promotion
+    place: Place, challenger: EncoderVersion, before: Promotion | None, measured: Promotion
 ) -> tuple[Stage, str]:
     """What follows from the gate, and from the person where one is asked; and why."""
     assert measured.gate is not None
     if not measured.gate.passed:
         return Stage.HELD, "; ".join(line for line in measured.gate.reasons if line.startswith("failed"))
-    if settings.gate.approval == "none":
+    if place.settings.gate.approval == "none":
         return Stage.PROMOTED, "it passed the gate"
-    said = registry.version(challenger.version).tags.get(APPROVAL, WAITS)
-    if said == REJECTED:
+    answered = place.registry.version(challenger.version).tags.get(APPROVAL, WAITS)
+    if answered == REJECTED:
         return Stage.REJECTED, "a person rejected it"
-    if said != APPROVED:
+    if answered != APPROVED:
         return Stage.WAITING, "it passed the gate and waits for approval: influcoder approve " + challenger.version
-    if told and told.digests.get(FILES, measured.digests[FILES]) != measured.digests[FILES]:
+    if before and before.digests.get(FILES, measured.digests[FILES]) != measured.digests[FILES]:
         return Stage.HELD, "failed: its files are not those that were approved"
     return Stage.PROMOTED, "it passed the gate and was approved"
 
@@ -111,17 +108,11 @@ def event_of(offer: Promotion, champion: EncoderVersion | None, stage: Stage, wh
 
 
 @step("settle")
-def settle(
-    champions: Champions,
-    registry: Registry,
-    slot: Slot[Promotion],
-    challenger: EncoderVersion,
-    event: Event,
-    outcome: Promotion,
-) -> None:
+def settle(place: Place, slot: Slot[Promotion], challenger: EncoderVersion, event: Event, outcome: Promotion) -> None:
     """Journal first, then the alias or the tags, then the record: a run that is killed between is finished by the
     next one."""
     assert outcome.gate is not None
+    registry, champions = place.registry, place.champions
     if outcome.stage is Stage.PROMOTED:
         move(champions, event)
     elif outcome.stage is Stage.WAITING:
@@ -158,26 +149,16 @@ def report(
 
 
 @step("close what waited")
-def close_waiting(store: ObjectStore, registry: Registry) -> None:
+def close_waiting(place: Place) -> None:
     """Note in the record of a retraining what a person made of its version."""
-    for found, record in retrainings(store).items():
+    for found, record in retrainings(place.store).items():
         if record.phase is Phase.WAITING:
-            Case(store, found).close(*outcome_of(store, registry, record.version))
+            Case(place.store, found).close(*outcome_of(place, record.version))
 
 
-class Offered(NamedTuple):
-    """A version's number, and its offer to the gate where there was one."""
-
-    version: str
-    offer: Promotion | None
-
-
-def said_of(version: str) -> Offered:
-    """What stands about a version by its alias or number."""
-    settings = load_settings()
-    registry = Registry(settings.mlflow)
-    number = registry.version(version).version
-    return Offered(number, slot_of(ObjectStore(settings.store), registry.model, number).value)
+def offer_of(place: Place, version: str) -> Promotion | None:
+    """What was offered to the gate of a version, by its number, and what came of it."""
+    return slot_of(place.store, place.registry.model, version).value
 
 
 def answer(version: str, approved: bool, reason: str) -> str:
@@ -186,30 +167,35 @@ def answer(version: str, approved: bool, reason: str) -> str:
     Raises:
         RegistryError: the version does not wait.
     """
-    number, offer = said_of(version)
-    settings = load_settings()
-    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
-    champions, found = Champions(store, registry), registry.version(number)
+    place = load_place()
+    found = place.registry.version(version)
+    offer, given = offer_of(place, found.version), found.tags.get(APPROVAL, WAITS)
     # An answer whose promotion was killed can be given again, or taken back.
-    said = found.tags.get(APPROVAL, WAITS)
-    killed = offer and offer.stage is Stage.MEASURING and said != WAITS
+    killed = offer and offer.stage is Stage.MEASURING and given != WAITS
     if offer is None or not (killed or offer.stage is Stage.WAITING):
-        raise RegistryError(f"version {number} does not wait for approval.", "See: influcoder status")
-    if approved and not (killed and said == APPROVED):
-        # What was approved is what the gate measured: the promotion compares the digests once more.
-        event = Event(
-            action=Action.APPROVED,
-            version=number,
-            prior=champions.state().pointed,
-            actor=person(),
-            reason=reason,
-            evidence={"spot": offer.spot},
-            digests=digests_of(registry, found),
-        )
-        champions.note(event)
-    registry.tag(found, {APPROVAL: APPROVED if approved else REJECTED})
+        raise RegistryError(f"version {found.version} does not wait for approval.", "See: influcoder status")
+    if approved and not (killed and given == APPROVED):
+        note_approval(place, found, offer, reason)
+    place.registry.tag(found, {APPROVAL: APPROVED if approved else REJECTED})
     words = offer.offered if approved else reason or offer.offered
-    promoted = promote(number, words, offer.decoder, offer.corpus, offer.given, offer.retraining)
-    close_waiting(store, registry)
-    left = said_of(number).offer
-    return f"version {number} is the champion" if promoted else f"version {number}: {left.reason if left else ''}"
+    promoted = promote(found.version, words, offer.decoder, offer.corpus, offer.given, offer.retraining)
+    close_waiting(place)
+    if promoted:
+        return f"version {found.version} is the champion"
+    outcome = offer_of(place, found.version)
+    return f"version {found.version}: {outcome.reason if outcome else ''}"
+
+
+def note_approval(place: Place, version: EncoderVersion, offer: Promotion, reason: str) -> None:
+    """Journal who approved of what the gate measured: the promotion compares the digests once more."""
+    champions = place.champions
+    event = Event(
+        action=Action.APPROVED,
+        version=version.version,
+        prior=champions.state().pointed,
+        actor=person(),
+        reason=reason,
+        evidence={"spot": offer.spot},
+        digests=digests_of(place.registry, version),
+    )
+    champions.note(event)

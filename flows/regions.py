@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.context import Place, load_place
 from flows.steps import show, step
 from influcoder.attribution.regions import Scope, Survey, survey, write_survey
 from influcoder.attribution.regions.survey import By, drawn
@@ -21,8 +22,7 @@ from influcoder.registry.mlflow_registry import CHAMPION, Registry
 from influcoder.registry.open_encoder import open_encoder
 from influcoder.samples import Sample, read_corpus
 from influcoder.serving.warnings import caveats
-from influcoder.settings.tree import Settings, load_settings
-from influcoder.storage.object_store import ObjectStore
+from influcoder.settings.tree import Settings
 from monitoring.loop.decoder_versions import seen_fingerprint
 
 # More queries sharpen no share that is a mean over them.
@@ -56,17 +56,17 @@ def regions(
         SettingsError: no queries are named, or the folder is there already.
         SampleError: the pool can't be divided so.
     """
-    settings = load_settings(decoder=decoder, corpus=corpus, queries=queries)
+    place = load_place(decoder=decoder, corpus=corpus, queries=queries)
+    settings, store, registry = place.settings, place.store, place.registry
     if out:
         refuse_taken(Path(out))
-    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     version, asked = registry.version(CHAMPION), asked_of(settings)
     scope = Scope(by, count, points, draw_map, settings.labels.seed)
     with tempfile.TemporaryDirectory() as files, tempfile.TemporaryDirectory() as pages:
         encoder = open_encoder(registry, version, Path(files), settings)
         index, stale = opened_index(store, version, encoder, embedder_of(registry, version, encoder), settings.corpus)
         found = look(index, encoder, asked, scope)
-        behind = facts(settings, store, registry, version, index, stale)
+        behind = facts(place, version, index, stale)
         written = write_survey(found, Path(pages), behind, caption(version, index))
         page = log(registry, version, written)
         if out:
@@ -91,10 +91,9 @@ def look(index: Index, encoder: Encoder, asked: list[Sample], scope: Scope) -> S
     return survey(index, vectors, [sample.source or UNNAMED for sample in asked], scope)
 
 
-def facts(
-    settings: Settings, store: ObjectStore, registry: Registry, version: EncoderVersion, index: Index, stale: str
-) -> dict[str, Any]:
+def facts(place: Place, version: EncoderVersion, index: Index, stale: str) -> dict[str, Any]:
     """What stands behind the figures, and what a reader has to know first."""
+    settings, store, registry = place.settings, place.store, place.registry
     present = seen_fingerprint(store, settings.decoder) or load_decoder(settings.decoder).fingerprint
     said = caveats(store, registry.model, version, settings.decoder, present)
     return {

@@ -3,17 +3,15 @@
 from prefect import flow
 
 from flows.breaker import guard
+from flows.context import Place, load_place
 from flows.label import label
 from flows.promote import outcome_of, promote
 from flows.steps import actor, show, step
 from flows.train import train
 from influcoder.core.errors import BusyError, InflucoderError
 from influcoder.labelsets.manifest import load_manifest
-from influcoder.registry.champions import Champions
 from influcoder.registry.mlflow_registry import Registry
-from influcoder.settings.tree import Settings, load_settings
 from influcoder.storage.lease import Lease, held
-from influcoder.storage.object_store import ObjectStore
 from monitoring.checks.record import Check, checks, load_check
 from monitoring.loop.breaker import degraded
 from monitoring.loop.retraining import LEASE, Case, Phase, Retraining, retrainings
@@ -28,27 +26,27 @@ def retrain(check_id: str) -> bool:
         check_id: id of the check; everything else is read from the store, so that a doubled, late or lost event
             does no harm.
     """
-    settings = load_settings()
-    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    place = load_place()
+    store, settings = place.store, place.settings.retraining
     decision = load_check(store, check_id)
     try:
-        with held(store, LEASE, f"{actor()} (check {check_id})", settings.retraining.lease_seconds) as lease:
-            return answer(settings, store, registry, decision, lease)
+        with held(store, LEASE, f"{actor()} (check {check_id})", settings.lease_seconds) as lease:
+            return answer(place, decision, lease)
     except BusyError as error:
         print(f"check {check_id} starts no retraining: {error}")
         return False
 
 
-def answer(settings: Settings, store: ObjectStore, registry: Registry, decision: Check, lease: Lease) -> bool:
+def answer(place: Place, decision: Check, lease: Lease) -> bool:
     """Work at a decision where the rules allow it, from where the last run left it."""
-    case = Case(store, decision.id, lease.check)
-    ruling = rule(decision, case.record, survey(store, registry, decision), settings.drift, settings.retraining)
+    settings, case = place.settings, Case(place.store, decision.id, lease.check)
+    ruling = rule(decision, case.record, survey(place, decision), settings.drift, settings.retraining)
     if not ruling.goes:
         refuse(case, ruling)
         return False
     case.begin(actor())
     try:
-        version = make(store, registry, decision, case)
+        version = make(place.registry, decision, case)
         lease.check()
         reason = f"answers check {decision.id}"
         promote(version, reason, decision.decoder_uri, decision.corpus_uri, retraining=decision.id)
@@ -58,17 +56,18 @@ def answer(settings: Settings, store: ObjectStore, registry: Registry, decision:
         # Still running by its record: the sweep goes on with it.
         case.close(Phase.RUNNING, str(error))
         raise
-    record = case.close(*outcome_of(store, registry, version))
-    guard(settings, store, registry)
+    record = case.close(*outcome_of(place, version))
+    guard(place)
     report(record)
     return record.promoted
 
 
 @step("look around")
-def survey(store: ObjectStore, registry: Registry, decision: Check) -> World:
+def survey(place: Place, decision: Check) -> World:
     """What the rules go by, as it is now."""
+    store, registry = place.store, place.registry
     # A promotion that was killed between journal and alias would look as if somebody else had moved the alias since.
-    state = Champions(store, registry).settle(actor())
+    state = place.champions.settle(actor())
     about = registry.find(decision.encoder_version)
     labels = load_manifest(store, about.label_set_id) if about else None
     return World(
@@ -81,7 +80,7 @@ def survey(store: ObjectStore, registry: Registry, decision: Check) -> World:
     )
 
 
-def make(store: ObjectStore, registry: Registry, decision: Check, case: Case) -> str:
+def make(registry: Registry, decision: Check, case: Case) -> str:
     """Labels and an encoder for the decision, each made once and noted at once; the encoder's version."""
     assert case.record is not None
     champion = registry.version(decision.encoder_version)

@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.context import Place, load_place
 from flows.steps import actor, show, step
 from influcoder.core.errors import RegistryError
 from influcoder.core.files import FILES
@@ -12,9 +13,6 @@ from influcoder.decoder.load import load_decoder
 from influcoder.registry.champions import Champions, State, default_target, digests_of, objections, refuse
 from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.registry.journal import Action, Entry, Event
-from influcoder.registry.mlflow_registry import Registry
-from influcoder.settings.tree import Settings, load_settings
-from influcoder.storage.object_store import ObjectStore
 
 
 @flow(name="rollback", log_prints=True)
@@ -26,14 +24,13 @@ def rollback(to: str | None = None, reason: str = "", force: bool = False) -> st
         reason: why, for the journal.
         force: whether a version that does not fit, or never passed a gate, is taken all the same.
     """
-    settings = load_settings()
-    registry = Registry(settings.mlflow)
-    champions = Champions(ObjectStore(settings.store), registry)
+    place = load_place()
+    champions = place.champions
     state = champions.settle(actor())
-    target = registry.version(to or default_target(state))
+    target = place.registry.version(to or default_target(state))
     if target.version == state.pointed:
         raise RegistryError(f"version {target.version} is the champion already.")
-    digests = examine(settings, registry, state, target, force)
+    digests = examine(place, state, target, force)
     event = Event(
         action=Action.ROLLED_BACK,
         version=target.version,
@@ -48,13 +45,11 @@ def rollback(to: str | None = None, reason: str = "", force: bool = False) -> st
 
 
 @step("examine the version")
-def examine(
-    settings: Settings, registry: Registry, state: State, target: EncoderVersion, force: bool
-) -> dict[str, str]:
+def examine(place: Place, state: State, target: EncoderVersion, force: bool) -> dict[str, str]:
     """Whether the version is whole, was champion, and fits the decoder in use now; what identifies it."""
-    digests = digests_of(registry, target)
+    digests = digests_of(place.registry, target)
     if not force:
-        refuse(objections(state, target, load_decoder(settings.decoder).fingerprint, digests[FILES]))
+        refuse(objections(state, target, load_decoder(place.settings.decoder).fingerprint, digests[FILES]))
     return digests
 
 

@@ -5,12 +5,11 @@ from datetime import UTC, datetime, timedelta
 from prefect import flow
 
 from flows.breaker import guard
+from flows.context import Place, load_place
 from flows.promote import close_waiting, promote
 from flows.retrain import retrain
 from flows.steps import step
 from influcoder.core.errors import InflucoderError, IntegrityError
-from influcoder.registry.mlflow_registry import Registry
-from influcoder.settings.tree import load_settings
 from influcoder.storage.object_store import ObjectStore
 from monitoring.checks.findings import Verdict
 from monitoring.checks.record import Check, check_ids, load_check
@@ -25,16 +24,16 @@ def sweep(grace_minutes: float = 0.0) -> dict[str, str]:
     Args:
         grace_minutes: how long a decision that nobody began to answer is left to its event.
     """
-    settings = load_settings()
-    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    place = load_place()
+    store = place.store
     failed: list[InflucoderError] = []
-    for offer in spoken(store, registry):
+    for offer in spoken(place):
         try:
             promote(offer.version, offer.offered, offer.decoder, offer.corpus, offer.given, offer.retraining)
         except InflucoderError as error:
             failed.append(error)
-    close_waiting(store, registry)
-    guard(settings, store, registry)
+    close_waiting(place)
+    guard(place)
     decisions = unanswered(store, grace_minutes)
     for decision in decisions:
         try:
@@ -48,8 +47,9 @@ def sweep(grace_minutes: float = 0.0) -> dict[str, str]:
 
 
 @step("look for what a person said")
-def spoken(store: ObjectStore, registry: Registry) -> list[Promotion]:
+def spoken(place: Place) -> list[Promotion]:
     """Versions that waited for approval and have an answer; also those whose promotion was killed after it."""
+    store, registry = place.store, place.registry
     found = [*waiting(store, registry.model), *left(store, registry.model)]
     return [offer for offer in found if registry.version(offer.version).tags.get(APPROVAL, WAITS) != WAITS]
 

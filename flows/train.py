@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.context import Place, load_place
 from flows.steps import show, step
 from influcoder.core.errors import StoreError
 from influcoder.decoder.load import load_decoder
@@ -21,7 +22,6 @@ from influcoder.registry.encoder_version import EncoderVersion, Evidence
 from influcoder.registry.mlflow_registry import Registry
 from influcoder.registry.open_encoder import open_encoder
 from influcoder.serving.model_spec import model_spec
-from influcoder.settings.tree import Settings, load_settings
 from influcoder.statistics.agreement import Agreement, agreement
 from influcoder.storage.object_store import ObjectStore
 from monitoring.checks.baselines import UNTRAINED, bounds_of, measure_floor
@@ -38,13 +38,12 @@ def train(label_set: str | None = None, start: str = "base") -> str:
         start: `base` for the untrained encoder, else the alias or number of the version to go on from; a closed form
             is solved from the labels alone.
     """
-    settings = load_settings()
-    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
-    labels = load(store, label_set)
+    place = load_place()
+    registry, labels = place.registry, load(place.store, label_set)
     with registry.run(f"distil from {labels.id}", {"labelset.id": labels.id}) as run_id:
-        checkpoints = Checkpoints(store, owner=run_id, replaced=registry.give_up)
-        distilled = fit(settings, registry, labels, start, checkpoints)
-        version = register(settings, store, registry, labels, distilled)
+        checkpoints = Checkpoints(place.store, owner=run_id, replaced=registry.give_up)
+        distilled = fit(place, labels, start, checkpoints)
+        version = register(place, labels, distilled)
         checkpoints.clear()
     report(registry, version, run_id)
     return version.version
@@ -60,18 +59,19 @@ def load(store: ObjectStore, label_set: str | None) -> LabelSet:
 
 
 @step("distil")
-def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str, checkpoints: Checkpoints) -> Distilled:
+def fit(place: Place, labels: LabelSet, start: str, checkpoints: Checkpoints) -> Distilled:
     """Solve, or train until the selection split stops getting better; all that is tried is logged.
 
     A training that was killed goes on from its checkpoint, and its epochs are logged again: the new run has them all.
     """
-    registry.log_label_set(labels.id, ObjectStore(settings.store).uri(f"labelsets/{labels.id}/"))
+    settings, store, registry = place.settings, place.store, place.registry
+    registry.log_label_set(labels.id, store.uri(f"labelsets/{labels.id}/"))
     registry.log_params({**settings.encoder.model_dump(), "start": start})
     recipes = recipes_of(labels, settings.encoder)
     with tempfile.TemporaryDirectory() as folder:
-        encoder = starting_point(settings, registry, start, Path(folder)) if "fine-tune" in recipes else None
+        encoder = starting_point(place, start, Path(folder)) if "fine-tune" in recipes else None
         decoder = load_decoder(labels.decoder_uri) if "kernel" in recipes else None
-        earlier = list(parents(ObjectStore(settings.store), labels)) if "kernel" in recipes else []
+        earlier = list(parents(store, labels)) if "kernel" in recipes else []
 
         def say(number: int, values: Mapping[str, float]) -> None:
             registry.log_metrics(values, number)
@@ -80,10 +80,9 @@ def fit(settings: Settings, registry: Registry, labels: LabelSet, start: str, ch
 
 
 @step("measure and register")
-def register(
-    settings: Settings, store: ObjectStore, registry: Registry, labels: LabelSet, distilled: Distilled
-) -> EncoderVersion:
+def register(place: Place, labels: LabelSet, distilled: Distilled) -> EncoderVersion:
     """Measure on the report split, which nothing was chosen by, and register what was measured."""
+    settings, store, registry = place.settings, place.store, place.registry
     block = labels.evidence("report")
     scores = distilled.encoder.scores(block.queries, block.candidates)
     found = agreement(scores, block.labels)
@@ -118,8 +117,9 @@ def before_that(store: ObjectStore, labels: LabelSet, encoder: Encoder) -> Agree
     return measure(encoder, load_label_set(store, labels.identity.parent).evidence("report"))
 
 
-def starting_point(settings: Settings, registry: Registry, start: str, folder: Path) -> Encoder:
+def starting_point(place: Place, start: str, folder: Path) -> Encoder:
     """The encoder that fine-tuning begins with; a version that was solved in closed form has nothing to go on from."""
+    settings, registry = place.settings, place.registry
     if start != "base":
         version = registry.version(start)
         # Integers can't be trained.

@@ -3,12 +3,12 @@
 from prefect import flow
 
 from flows.check import check
+from flows.context import load_place
 from flows.steps import show, step
 from influcoder.core.provenance import now
 from influcoder.decoder.addresses import stamp_of
 from influcoder.decoder.load import load_decoder
-from influcoder.registry.mlflow_registry import CHAMPION, Registry
-from influcoder.settings.tree import load_settings
+from influcoder.registry.mlflow_registry import CHAMPION
 from influcoder.storage.object_store import ObjectStore
 from monitoring.checks.record import checks
 from monitoring.loop.decoder_versions import Sight, is_answered, record, sight_of
@@ -21,8 +21,8 @@ def watch(decoder: str | None = None) -> str | None:
     Args:
         decoder: where it is, see `load_decoder`; from the settings unless given.
     """
-    settings = load_settings(decoder=decoder)
-    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    place = load_place(decoder=decoder)
+    settings, store, registry = place.settings, place.store, place.registry
     sight, stamp = sight_of(store, settings.decoder), stamp_of(settings.decoder)
     champion = registry.find(CHAMPION)
     known = sight.value.fingerprint if sight.value and sight.value.stamp == stamp else None

@@ -13,8 +13,10 @@ from alert_world import DEAD, PASSWORD, TOKEN, at, drifted, post, settings_of
 from typer.testing import CliRunner
 
 from flows.alert import notify
+from flows.context import Place
 from influcoder.cli.alerts import app
 from influcoder.registry.journal import Action, Event, append
+from influcoder.registry.mlflow_registry import Registry
 from influcoder.settings.alerts import AlertKind, AlertSettings
 from influcoder.settings.tree import load_settings
 from influcoder.storage.object_store import ObjectStore
@@ -39,9 +41,9 @@ def test_no_secret_reaches_the_store_a_log_or_a_repr(store, receiver, capfd):
     root.setLevel(logging.DEBUG)
     logging.getLogger("apprise").setLevel(logging.DEBUG)
     try:
-        notify(everything, store, drifted())
+        notify(Place(everything, store, Registry(everything.mlflow)), drifted())
         receiver.status = 500
-        notify(everything, store, drifted(2))
+        notify(Place(everything, store, Registry(everything.mlflow)), drifted(2))
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
@@ -59,10 +61,10 @@ def test_notify_raises_nothing_and_does_not_wait_for_a_slow_channel(store, recei
     receiver.delay = 3.5
     patient = load_settings().model_copy(update={"alerts": settings_of(receiver.url, patience_seconds=0.3)})
     started = time.monotonic()
-    notify(patient, store, drifted())
+    notify(Place(patient, store, Registry(patient.mlflow)), drifted())
     assert time.monotonic() - started < 3.0
     away = ObjectStore(load_settings().store.model_copy(update={"endpoint": "http://127.0.0.1:9"}))
-    notify(patient, away, drifted())
+    notify(Place(patient, away, Registry(patient.mlflow)), drifted())
 
 
 def test_a_champion_that_nobody_checks_raises_an_alert_once_a_day(store):

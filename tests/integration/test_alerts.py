@@ -9,6 +9,8 @@ import pytest
 from alert_world import DEAD, PASSWORD, Receiver, at, drifted, post, settings_of, waiting
 
 from flows.alert import notify
+from flows.context import Place
+from influcoder.registry.mlflow_registry import Registry
 from influcoder.settings.tree import load_settings
 from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.deliver import deliver
@@ -26,7 +28,7 @@ def test_an_alert_arrives_by_mail_and_by_http_once(store, mail, receiver):
     address = f"mailto://me:{PASSWORD}@127.0.0.1:{mail.port}?from=loop@example.org&to=team@example.org"
     everything = load_settings().model_copy(update={"alerts": settings_of(address, receiver.url)})
     for _ in range(3):
-        notify(everything, store, drifted())
+        notify(Place(everything, store, Registry(everything.mlflow)), drifted())
     (sent,) = receiver.bodies
     assert (sent["title"], sent["type"]) == ("Influcoder: encoder 1 drifted", "warning")
     for words in ("0.412 [0.371, 0.455]", "It retrains.", "influcoder status", "report?a=1&b=2", drifted().id):

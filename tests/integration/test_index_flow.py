@@ -33,6 +33,7 @@ STORY = """
 import json, os, sys, tempfile
 from pathlib import Path
 import pandas as pd
+from flows.context import load_place
 from flows.index import index, work
 from flows.label import label
 from flows.train import train
@@ -52,7 +53,7 @@ champion = registry.promote(registry.version(version), {})
 
 
 def built(corpus, again=False):
-    made = work(load_settings(corpus=corpus), store, registry, registry.version("champion"), again)
+    made = work(load_place(corpus=corpus), registry.version("champion"), again)
     return [made.manifest.id, made.embedded]
 
 

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import mlflow
 import pytest
 
-from influcoder.cli import journal as chronicle
+from flows.context import load_place
 from influcoder.cli import status_lines
+from influcoder.cli.journal import mend
 from influcoder.core.errors import ChangedMeanwhileError, IntegrityError, RegistryError
 from influcoder.core.files import FILES
 from influcoder.registry.champions import Champions
@@ -197,34 +198,34 @@ def test_a_rollback_that_does_not_fit_is_refused(story):
 
 def test_an_alias_that_was_moved_by_hand_is_shown_and_adopted(champions, by_hand, registry):
     by_hand("1")
-    said = status_lines.journal(ObjectStore(load_settings().store), registry)
+    said = status_lines.journal(load_place())
     assert "the alias differs" in said.words
     (wrong,) = said.wrong
     assert "moved by hand: the journal says version 2, MLflow says version 1." in wrong
-    assert "version 1 is adopted" in chronicle.mend(adopt=True, reason="approved in MLflow")
+    assert "version 1 is adopted" in mend(adopt=True, reason="approved in MLflow")
     last = champions.state().entries[-1]
     assert (last.action, last.version, last.prior, last.reason) == ("adopted", "1", "2", "approved in MLflow")
     assert registry.version("champion").version == "1"
-    assert "the alias agrees" in status_lines.journal(ObjectStore(load_settings().store), registry).words
+    assert "the alias agrees" in status_lines.journal(load_place()).words
     with pytest.raises(RegistryError, match="there is nothing to adopt"):
-        chronicle.mend(adopt=True, reason="")
+        mend(adopt=True, reason="")
 
 
 def test_an_alias_that_was_moved_by_hand_is_repaired(champions, by_hand):
     by_hand("3")
-    assert "the alias points to version 1" in chronicle.mend(adopt=False, reason="")
+    assert "the alias points to version 1" in mend(adopt=False, reason="")
     last = champions.state().entries[-1]
     assert (last.action, last.version, last.reason) == ("repaired", "1", "MLflow said version 3")
     assert champions.state().pointed == "1"
     with pytest.raises(RegistryError, match="there is nothing to repair"):
-        chronicle.mend(adopt=False, reason="")
+        mend(adopt=False, reason="")
 
 
 def test_an_alias_that_was_deleted_is_set_anew_from_the_journal(champions, registry):
     before = champions.state().recorded
     mlflow.MlflowClient().delete_registered_model_alias("journal-story", "champion")
     assert "MLflow says no champion" in champions.state().problem
-    assert f"the alias points to version {before}" in chronicle.mend(adopt=False, reason="")
+    assert f"the alias points to version {before}" in mend(adopt=False, reason="")
     assert registry.version("champion").version == before
 
 

@@ -32,7 +32,8 @@ REST = """
 import json, os, sys, tempfile, time
 from pathlib import Path
 import mlflow
-from flows.promote import said_of
+from flows.context import load_place
+from flows.promote import offer_of
 from flows.breaker import close
 from flows.check import check
 from flows.promote import promote
@@ -107,7 +108,7 @@ found["approved"] = [record(third), registry.version("champion").version, record
 os.environ["INFLUCODER_GATE__APPROVAL"] = "none"
 def offered(version, **options):
     promoted = promote(version, **options)
-    return promoted, said_of(version).offer.reason
+    return promoted, offer_of(load_place(), version).reason
 labels = registry.version("1").label_set_id
 found["to train from"] = offered("1", spot=labels)
 os.environ["INFLUCODER_GATE__SPOT"] = json.dumps({"queries": 9999, "candidates": 20})

@@ -48,11 +48,10 @@ def show(
 
     Examples: `influcoder alerts list`, `influcoder alerts list --waiting`
     """
-    from influcoder.settings.tree import load_settings
-    from influcoder.storage.object_store import ObjectStore
+    from flows.context import load_place
     from monitoring.alerts.state import ways
 
-    listed = [way for way in ways(ObjectStore(load_settings().store)) if way.waits_for or not waiting]
+    listed = [way for way in ways(load_place().store) if way.waits_for or not waiting]
     if as_json:
         for way in listed:
             channels = {name: d.outcome if d else "waiting" for name, d in way.deliveries.items()}
@@ -77,23 +76,20 @@ def deliver() -> None:
 
     Example, for the crontab of a machine that watches the worker: `*/15 * * * * influcoder alerts deliver`
     """
-    from influcoder.settings.tree import load_settings
-    from influcoder.storage.object_store import ObjectStore
+    from flows.context import load_place
     from monitoring.alerts.channels import channels_for
     from monitoring.alerts.deliver import deliver as work
     from monitoring.alerts.deliver import utc_now
     from monitoring.alerts.outbox import Outbox
     from monitoring.alerts.reminders import overdue, unanswered
 
-    settings = load_settings()
-    _with_channels()
-    store = ObjectStore(settings.store)
-    model, now = settings.mlflow.model, utc_now()
-    late = overdue(settings.alerts, store, model, now)
+    place, settings = load_place(), _with_channels()
+    store, model, now = place.store, place.registry.model, utc_now()
+    late = overdue(settings, store, model, now)
     for alert in (*([late] if late else []), *unanswered(store, model, now)):
-        Outbox(store).post(alert, channels_for(alert.kind, settings.alerts))
-    done = work(settings.alerts, store)
-    for channel in settings.alerts.channels:
+        Outbox(store).post(alert, channels_for(alert.kind, settings))
+    done = work(settings, store)
+    for channel in settings.channels:
         arrived, gone = done.delivered.get(channel.name, []), done.given_up.get(channel.name, [])
         said = done.failed.get(channel.name, "")
         words = [f"{len(arrived)} messages delivered", f"{len(gone)} alerts given up" if gone else "", escape(said)]

@@ -201,9 +201,9 @@ def status(as_json: AsJson = False) -> None:
 
     Examples: `influcoder status`, `influcoder status --json`
     """
-    from influcoder.cli.status import look
+    from influcoder.cli.status import ask
 
-    found = look(current_stack())
+    found = ask(current_stack())
     if as_json:
         print_json(found.record())
     else:

@@ -23,14 +23,16 @@ def promote(
 
     Example: `influcoder promote --version 3`
     """
+    from flows.context import load_place
+    from flows.promote import offer_of
     from flows.promote import promote as flow
-    from flows.promote import said_of
 
-    number = said_of(version).version
+    place = load_place()
+    number = place.registry.version(version).version
     if flow(number, reason, spot=spot):
         console.print("the version is the champion")
         return
-    offer = said_of(number).offer
+    offer = offer_of(place, number)
     if offer is not None and offer.stage == "held":
         raise InflucoderError(f"the version did not pass the gate: {offer.reason}.", "The champion stays.")
     console.print(offer.reason if offer else "the champion stays")

@@ -29,11 +29,10 @@ def checks(as_json: AsJson = False) -> None:
 
     Examples: `influcoder checks`, `influcoder checks --json`
     """
-    from influcoder.settings.tree import load_settings
-    from influcoder.storage.object_store import ObjectStore
+    from flows.context import load_place
     from monitoring.checks.record import checks as every
 
-    found = every(ObjectStore(load_settings().store))
+    found = every(load_place().store)
     if not as_json:
         console.print(table(found))
         return

@@ -42,11 +42,10 @@ def indexes(as_json: AsJson = False) -> None:
 
     Examples: `influcoder indexes`, `influcoder indexes --json`
     """
+    from flows.context import load_place
     from influcoder.index import manifests
-    from influcoder.settings.tree import load_settings
-    from influcoder.storage.object_store import ObjectStore
 
-    found = manifests(ObjectStore(load_settings().store))
+    found = manifests(load_place().store)
     if not as_json:
         console.print(_table(found))
         return

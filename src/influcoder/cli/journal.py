@@ -5,31 +5,23 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from flows.context import load_place
 from influcoder.core.provenance import person
-from influcoder.registry.champions import Champions
 from influcoder.registry.journal import Entry, entries
-from influcoder.registry.mlflow_registry import Registry
-from influcoder.settings.tree import load_settings
-from influcoder.storage.object_store import ObjectStore
 
 
 def read() -> list[Entry]:
     """All entries, verified; MLflow is not asked."""
-    settings = load_settings()
-    return entries(ObjectStore(settings.store), settings.mlflow.model)
-
-
-def champions() -> Champions:
-    """Journal and alias of the settings."""
-    settings = load_settings()
-    return Champions(ObjectStore(settings.store), Registry(settings.mlflow))
+    place = load_place()
+    return entries(place.store, place.registry.model)
 
 
 def mend(adopt: bool, reason: str) -> str:
     """Let the journal follow the alias, or the alias the journal; a sentence about it."""
+    champions = load_place().champions
     if adopt:
-        return f"entry {(entry := champions().adopt(person(), reason)).number}: version {entry.version} is adopted"
-    entry = champions().repair(person(), reason)
+        return f"entry {(entry := champions.adopt(person(), reason)).number}: version {entry.version} is adopted"
+    entry = champions.repair(person(), reason)
     return f"the alias points to version {entry.version}, as entry {entry.number} says"
 
 

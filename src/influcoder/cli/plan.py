@@ -2,16 +2,15 @@
 
 from rich.table import Table
 
+from flows.context import load_place
 from influcoder.cli.tables import facts
 from influcoder.labelsets.estimate import estimate
-from influcoder.settings.tree import load_settings
-from influcoder.storage.object_store import ObjectStore
 
 
 def plan_table(decoder: str | None, corpus: str | None) -> Table:
     """Samples, what is cached, expected time and bytes."""
-    settings = load_settings(decoder=decoder or None, corpus=corpus or None)
-    found = estimate(settings, ObjectStore(settings.store))
+    place = load_place(decoder=decoder or None, corpus=corpus or None)
+    settings, found = place.settings, estimate(place.settings, place.store)
     rate = f"{found.tokens_per_second:.0f} tokens a second, measured now"
     rows = [
         ("decoder", f"{settings.decoder}, fingerprint {found.fingerprint[:12]}"),

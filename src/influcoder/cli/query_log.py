@@ -26,20 +26,19 @@ def asked(
     """
     if as_json + purge + expire > 1 or (before and not purge):
         raise SettingsError("--json, --purge and --expire exclude each other.", "--before belongs to --purge.")
+    from flows.context import load_place
     from influcoder.samples import query_log as log
-    from influcoder.settings.tree import load_settings
-    from influcoder.storage.object_store import ObjectStore
 
-    settings = load_settings()
-    store = ObjectStore(settings.store)
+    place = load_place()
+    store, settings = place.store, place.settings.asked
     if purge or expire:
-        gone = log.expire(store, settings.asked) if expire else log.purge(store, before.date() if before else None)
+        gone = log.expire(store, settings) if expire else log.purge(store, before.date() if before else None)
         console.print(f"{gone} objects of the log are deleted; what label sets hold already stays in them")
     elif as_json:
         for line in log.rows(list(log.read(store))):
             print(line)
     else:
-        console.print(_table(list(log.read(store)), settings.asked.log))
+        console.print(_table(list(log.read(store)), settings.log))
 
 
 def cause(check_id: Annotated[str, typer.Argument(help="id of a check")]) -> None:

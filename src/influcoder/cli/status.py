@@ -7,16 +7,17 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from flows.context import Place, load_place
 from influcoder.cli import status_lines as lines
 from influcoder.cli.reach import PrefectServer, answers, no_prefect, silent_prefect
-from influcoder.cli.status_lines import Said
+from influcoder.cli.status_lines import Line
 from influcoder.cli.tables import facts
 from influcoder.core.errors import InflucoderError
 from influcoder.local.stack import Stack
 from influcoder.registry.catalogue import unreachable
-from influcoder.registry.mlflow_registry import CHALLENGER, Registry
-from influcoder.settings.tree import Settings, load_settings
-from influcoder.storage.object_store import ObjectStore, silent_store
+from influcoder.registry.mlflow_registry import CHALLENGER
+from influcoder.settings.tree import Settings
+from influcoder.storage.object_store import silent_store
 
 WELL, WRONG, UNREACHABLE = 0, 1, 2
 
@@ -30,7 +31,7 @@ class Status:
         unreachable: the one sentence to say where no server answers; empty otherwise.
     """
 
-    lines: dict[str, Said] = field(default_factory=dict)
+    lines: dict[str, Line] = field(default_factory=dict)
     unreachable: str = ""
 
     @property
@@ -46,23 +47,19 @@ class Status:
 
     def table(self) -> Table:
         """The screen."""
-        rows = [(name, escape(said.words)) for name, said in self.lines.items()]
+        rows = [(name, escape(line.words)) for name, line in self.lines.items()]
         return facts("Influcoder", [*rows, ("what is wrong", escape("\n".join(self.wrong)) or "nothing")])
 
     def record(self) -> dict[str, Any]:
         """The same as a JSON object."""
-        known = {name.replace(" ", "_"): said.data for name, said in self.lines.items()}
+        known = {name.replace(" ", "_"): line.data for name, line in self.lines.items()}
         return {"code": self.code, **known, "wrong": self.wrong}
 
 
-def gather(stack: Stack) -> Table:
-    """The status as a table of two columns."""
-    return look(stack).table()
-
-
-def look(stack: Stack) -> Status:
+def ask(stack: Stack) -> Status:
     """Ask every server that answers, all at once."""
-    settings, prefect = load_settings(), PrefectServer.named()
+    place, prefect = load_place(), PrefectServer.named()
+    settings = place.settings
     places = {"S3": settings.store.endpoint, "MLflow": settings.mlflow.tracking_uri, "Prefect": prefect.url}
     asked = {name: url for name, url in places.items() if url and url.startswith("http")}
     with ThreadPoolExecutor() as pool:
@@ -75,24 +72,24 @@ def look(stack: Stack) -> Status:
             return Status(unreachable=f"no stack is running, and no server answers: {named}. Run: influcoder up")
         # An endpoint that nobody names is that of AWS.
         away = {name: error for name, error in _gone(settings, prefect).items() if not up.get(name, name == "S3")}
-        found = pool.map(lambda line: _said(line, away), _lines(settings, prefect))
+        found = pool.map(lambda question: _answer(question, away), _questions(place, prefect))
     urls = stack.urls()
-    fixed = {"decoder": Said(settings.decoder, settings.decoder), "corpus": Said(settings.corpus, settings.corpus)}
-    servers = Said(", ".join(f"{name} {url}" for name, url in urls.items()) or "not of a local stack", urls)
+    fixed = {"decoder": Line(settings.decoder, settings.decoder), "corpus": Line(settings.corpus, settings.corpus)}
+    servers = Line(", ".join(f"{name} {url}" for name, url in urls.items()) or "not of a local stack", urls)
     return Status({**fixed, **dict(found), "servers": servers})
 
 
-def _lines(settings: Settings, prefect: PrefectServer) -> list[lines.Line]:
-    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+def _questions(place: Place, prefect: PrefectServer) -> list[lines.Question]:
+    store, registry = place.store, place.registry
     return [
-        lines.Line("champion", ("MLflow",), lambda: lines.champion(registry)),
-        lines.Line("challenger", ("MLflow",), lambda: lines.version(registry.find(CHALLENGER))),
-        lines.Line("journal", ("S3", "MLflow"), lambda: lines.journal(store, registry)),
-        lines.Line("breaker", ("S3",), lambda: lines.breaker(store, settings)),
-        lines.Line("latest labels", ("S3",), lambda: lines.labels(store)),
-        lines.Line("last check", ("S3",), lambda: lines.last_check(store)),
-        lines.Line("alerts", ("S3",), lambda: lines.alerts(settings.alerts, store)),
-        lines.Line("next check", ("Prefect",), lambda: lines.next_check(prefect)),
+        lines.Question("champion", ("MLflow",), lambda: lines.champion(registry)),
+        lines.Question("challenger", ("MLflow",), lambda: lines.version(registry.find(CHALLENGER))),
+        lines.Question("journal", ("S3", "MLflow"), lambda: lines.journal(place)),
+        lines.Question("breaker", ("S3",), lambda: lines.breaker(place)),
+        lines.Question("latest labels", ("S3",), lambda: lines.labels(store)),
+        lines.Question("last check", ("S3",), lambda: lines.last_check(store)),
+        lines.Question("alerts", ("S3",), lambda: lines.alerts(place)),
+        lines.Question("next check", ("Prefect",), lambda: lines.next_check(prefect)),
     ]
 
 
@@ -104,11 +101,11 @@ def _gone(settings: Settings, prefect: PrefectServer) -> dict[str, InflucoderErr
     }
 
 
-def _said(line: lines.Line, away: dict[str, InflucoderError]) -> tuple[str, Said]:
+def _answer(question: lines.Question, away: dict[str, InflucoderError]) -> tuple[str, Line]:
     try:
-        for server in line.servers:
+        for server in question.servers:
             if server in away:
                 raise away[server]
-        return line.name, line.ask()
+        return question.name, question.ask()
     except InflucoderError as error:
-        return line.name, Said("unknown", None, (str(error),))
+        return question.name, Line("unknown", None, (str(error),))

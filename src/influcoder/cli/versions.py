@@ -8,10 +8,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from flows.context import load_place
 from influcoder.registry.encoder_version import EncoderVersion, agreement_figures
-from influcoder.registry.mlflow_registry import Registry
-from influcoder.settings.tree import load_settings
-from influcoder.storage.object_store import ObjectStore
 from monitoring.loop.decoder_versions import DecoderVersion, decoders, seen_fingerprint
 
 _BOUNDS = ("agreement.floor", "agreement.lift", "labels.ceiling")
@@ -81,14 +79,13 @@ class Listing:
 
 def listing(decoder: str | None = None) -> Listing:
     """What the registry and the store know; no decoder is loaded for it."""
-    settings = load_settings(decoder=decoder or None)
-    store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
+    place = load_place(decoder=decoder or None)
     with ThreadPoolExecutor() as pool:
-        seen = pool.submit(seen_fingerprint, store, settings.decoder)
-        known = pool.submit(decoders, store)
-        versions, present = registry.versions(), seen.result()
+        seen = pool.submit(seen_fingerprint, place.store, place.settings.decoder)
+        known = pool.submit(decoders, place.store)
+        versions, present = place.registry.versions(), seen.result()
     versions.sort(key=lambda version: (_decoder(version) == present, _decoder(version)))
-    return Listing(versions, known.result(), settings.decoder, present)
+    return Listing(versions, known.result(), place.settings.decoder, present)
 
 
 def table(decoder: str | None) -> Table:
