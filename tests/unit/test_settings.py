@@ -43,6 +43,11 @@ def test_file_overrides_defaults(write):
     assert settings.drift.min_queries == DEFAULTS.drift.min_queries
 
 
+def test_a_setting_that_was_removed_is_named(write):
+    write("[encoder]\ndepths = [0.2]\n")
+    assert "depths was removed" in refused()
+
+
 def test_environment_overrides_the_file(write, monkeypatch):
     write('corpus = "docs:json"\n[drift]\nmargin = 0.1\nmin_queries = 20\n')
     monkeypatch.setenv("INFLUCODER_CORPUS", "docs:textwrap")
