@@ -43,9 +43,10 @@ def test_file_overrides_defaults(write):
     assert settings.drift.min_queries == DEFAULTS.drift.min_queries
 
 
-def test_a_setting_that_was_removed_is_named(write):
-    write("[encoder]\ndepths = [0.2]\n")
-    assert "depths was removed" in refused()
+@pytest.mark.parametrize("line", ["depths = [0.2]", "precision = 'int8'"])
+def test_a_setting_that_was_removed_is_named(write, line):
+    write(f"[encoder]\n{line}\n")
+    assert f"{line.split()[0]} was removed" in refused()
 
 
 def test_environment_overrides_the_file(write, monkeypatch):

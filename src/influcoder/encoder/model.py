@@ -38,12 +38,9 @@ class Encoder:
         max_tokens: a text encoder's texts are cut off after so many tokens.
     Attributes:
         in_closed_form: whether it was solved for, and sees context and target apart.
-        precision: what it computes with, `float32` or `int8`.
     Raises:
         EncoderError: there is no such encoder, or it can't be read.
     """
-
-    precision = "float32"
 
     def __init__(self, uri: str, max_tokens: int) -> None:
         self.uri = uri

