@@ -122,9 +122,7 @@ def starting_point(place: Place, start: str, folder: Path) -> Encoder:
     settings, registry = place.settings, place.registry
     if start != "base":
         version = registry.version(start)
-        # Integers can't be trained.
-        whole = settings.encoder.model_copy(update={"precision": "float32"})
-        encoder = open_encoder(registry, version, folder, settings.model_copy(update={"encoder": whole}))
+        encoder = open_encoder(registry, version, folder, settings)
         if not encoder.in_closed_form:
             return encoder
     return Encoder(settings.encoder.base, settings.encoder.max_tokens)
