@@ -1,9 +1,7 @@
 """Past encoders on newer spot labels that are in the store already, and the history chart from the store alone."""
 
-import tempfile
 from datetime import datetime
 from itertools import groupby
-from pathlib import Path
 
 from prefect import flow
 
@@ -11,6 +9,7 @@ from flows.context import Place, load_place
 from flows.steps import show, step
 from influcoder.core.errors import SettingsError
 from influcoder.core.progress import progress
+from influcoder.core.tags import LABEL_SET
 from influcoder.labelsets import load_label_set
 from influcoder.labelsets.manifest import load_manifest
 from influcoder.registry.encoder_version import EncoderVersion
@@ -34,7 +33,7 @@ def backfill(version: str | None = None, chart: bool = False) -> int:
     place = load_place()
     registry = place.registry
     versions = [registry.version(version)] if version else registry.versions()
-    count = sum(score(place, found) for found in versions if "labelset.id" in found.tags)
+    count = sum(score(place, found) for found in versions if LABEL_SET in found.tags)
     if chart:
         draw(place)
     rows = [
@@ -53,8 +52,8 @@ def score(place: Place, version: EncoderVersion) -> int:
     todo = list(missing(store, registry.model, version, own.identity.teacher.spec, own.created, checks(store)))
     if not todo:
         return 0
-    with tempfile.TemporaryDirectory() as folder, progress(f"version {version.version}", len(todo)) as ticker:
-        encoder = open_encoder(registry, version, Path(folder), place.settings)
+    encoder = open_encoder(registry, version, place.settings)
+    with progress(f"version {version.version}", len(todo)) as ticker:
         for manifest in todo:
             found = measure(encoder, load_label_set(store, manifest.id).evidence("report"))
             save(store, registry.model, version, manifest, found)

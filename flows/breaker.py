@@ -6,10 +6,11 @@ from flows.alert import notify
 from flows.context import Place, load_place
 from flows.steps import actor, step
 from influcoder.core.errors import RegistryError, SettingsError
+from influcoder.core.tags import TRUST
 from influcoder.registry.journal import Action, Entry, Event
 from influcoder.registry.mlflow_registry import CHAMPION, Registry
 from monitoring.alerts.compose import breaker
-from monitoring.loop.breaker import DEGRADED, RESTORED, TRUST, failures, is_due, opened
+from monitoring.loop.breaker import DEGRADED, RESTORED, failures, is_due, opened
 
 
 @step("look at the breaker")

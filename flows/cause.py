@@ -1,8 +1,5 @@
 """A check that found a fall → old and new decoder crossed with old and new data → why, and where."""
 
-import tempfile
-from pathlib import Path
-
 from prefect import flow
 from prefect.artifacts import create_image_artifact
 
@@ -55,11 +52,10 @@ def cause_of(place: Place, check: Check) -> Explained:
     found = load_cause(store, check.id)
     if found is None:
         version = registry.version(check.encoder_version)
-        with tempfile.TemporaryDirectory() as folder:
-            # The check may have been of another decoder than the one in use now.
-            there = place.settings.model_copy(update={"decoder": check.decoder_uri})
-            encoder = open_encoder(registry, version, Path(folder), there)
-            explained = explain(there, store, encoder, version.label_set_id, check)
+        # The check may have been of another decoder than the one in use now.
+        settings = place.settings.model_copy(update={"decoder": check.decoder_uri})
+        encoder = open_encoder(registry, version, settings)
+        explained = explain(settings, store, encoder, version.label_set_id, check)
         found = save_cause(store, explained, cause_plot(explained))
     show("cause", found.summary, found.rows(), {})
     create_image_artifact(plot_link(store, check.id), key="cause-plot", description=f"Cause: {found.cause}")

@@ -1,9 +1,7 @@
 """Fresh spot labels → agreement of the champion → Evidently report → decision → event."""
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -99,22 +97,20 @@ def on_a_draw(place: Place, version: EncoderVersion, earlier: Sequence[Check]) -
 
 def examine(place: Place, version: EncoderVersion, earlier: Sequence[Check], source: str | int) -> Check:
     """Hold a version against labels that are published already (their id) or are bought now (the seed of the draw)."""
-    store, settings = place.store, place.settings
-    spec = load_manifest(store, version.label_set_id).identity.teacher.spec
-    with tempfile.TemporaryDirectory() as folder:
-        examination = Examination.of(settings, place.registry, version, Path(folder))
+    store, spec = place.store, load_manifest(place.store, version.label_set_id).identity.teacher.spec
+    examination = Examination.of(place.settings, place.registry, version)
 
-        def looks(labels: LabelSet) -> list[Look]:
-            return looks_before(store, earlier, version, Draw.of(store, labels, source))
+    def looks(labels: LabelSet) -> list[Look]:
+        return looks_before(store, earlier, version, Draw.of(store, labels, source))
 
-        if isinstance(source, str):
-            labels, spent = load_spot(store, source, spec), None
-        else:
-            labels, spent = label_spot(place, spec, source, lambda bought: examination.is_clear(bought, looks(bought)))
-        bought: dict[str, Any] = {"draw": Draw.of(store, labels, source).name, "spent": spent}
-        moved = labels.identity.teacher.decoder_fingerprint != version.decoder_fingerprint
-        bought["probe"] = label_probe(place, examination.encoder, version, labels) if moved else None
-        record, rendered = compare(settings, version, examination, labels, looks(labels), bought)
+    if isinstance(source, str):
+        labels, spent = load_spot(store, source, spec), None
+    else:
+        labels, spent = label_spot(place, spec, source, lambda bought: examination.is_clear(bought, looks(bought)))
+    bought: dict[str, Any] = {"draw": Draw.of(store, labels, source).name, "spent": spent}
+    moved = labels.identity.teacher.decoder_fingerprint != version.decoder_fingerprint
+    bought["probe"] = label_probe(place, examination.encoder, version, labels) if moved else None
+    record, rendered = compare(place.settings, version, examination, labels, looks(labels), bought)
     kept = save_check(store, record, rendered.html, rendered.json)
     report(place, version, kept, rendered)
     return kept

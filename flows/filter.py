@@ -1,13 +1,11 @@
 """A handful of harmful examples → scores of a corpus → what to keep and what to drop, in a folder."""
 
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
-from flows.context import Place, load_place
 from flows.steps import show, step
 from influcoder.attribution.filter.curve import Aim
 from influcoder.attribution.filter.output import Decision, FilterFolder
@@ -16,19 +14,10 @@ from influcoder.attribution.filter.scoring import cohort_of, cohort_rows
 from influcoder.attribution.filter.validation import exact_scores, to_verify, verified
 from influcoder.core.files import workspace
 from influcoder.core.provenance import code_commit, now
-from influcoder.decoder.checkpoint import Decoder
-from influcoder.index import Index, Manifest
-from influcoder.index.build import embedder_of, up_to_date
-from influcoder.labelsets.build import curvature_pool, decoder_for, label_plan
-from influcoder.labelsets.manifest import load_manifest
-from influcoder.labelsets.plan import plan_pairs
-from influcoder.registry.encoder_version import EncoderVersion
-from influcoder.registry.mlflow_registry import CHAMPION
-from influcoder.registry.open_encoder import open_encoder
 from influcoder.samples.query_log import remember
-from influcoder.serving.warnings import caveats, last_verdict
-from influcoder.settings.teacher import TeacherSpec
-from influcoder.settings.tree import Settings
+from influcoder.serving.champion import ServedChampion
+from influcoder.serving.warnings import last_verdict
+from influcoder.settings.tree import load_settings
 
 
 @flow(name="filter", log_prints=True)
@@ -64,80 +53,65 @@ def filter_corpus(
         decoder: the decoder in use; from the settings unless given.
         private: leave the examples out of the log of questions.
     """
-    place = load_place(decoder=decoder, corpus=corpus)
-    settings, store, registry = place.settings, place.store, place.registry
+    settings = load_settings(decoder=decoder, corpus=corpus)
     inputs = read_inputs(Request(examples, benign, validation, drop, threshold, Aim(precision, recall), score))
-    champion = registry.version(CHAMPION)
-    spec = load_manifest(store, champion.label_set_id).identity.teacher.spec
+    champion = ServedChampion(settings)
     with FilterFolder(Path(out)) as folder:
-        model = decoder_for(settings, spec)
-        index, sifted = rank(place, champion, model, inputs, folder)
-        exact = compare(place, model, spec, sifted, folder, verify) if verify else {}
-        doubts = caveats(store, registry.model, champion, settings.decoder, model.fingerprint)
-        said = {
+        sifted = rank(champion, inputs, folder)
+        exact = compare(champion, sifted, folder, verify) if verify else {}
+        doubts = (*champion.warnings(), *last_verdict(champion.store, champion.version))
+        record = {
             **facts(inputs, sifted),
             "verified": asdict(verified(sifted, exact)) if verify else None,
-            "warnings": [*doubts, *last_verdict(store, champion), *notes(inputs, sifted)],
-            **origin(champion, settings, model, index, inputs),
+            "warnings": [*doubts, *notes(inputs, sifted)],
+            **origin(champion, inputs),
         }
         names = [sample.id for sample in inputs.examples.samples]
-        summary = folder.write(Decision(sifted.found, sifted.cut, names, exact), said)
-    remember(store, settings.asked, inputs.examples.samples, champion.version, model.fingerprint, private)
+        summary = folder.write(Decision(sifted.found, sifted.cut, names, exact), record)
+    log_examples(champion, inputs, private)
     show_result(out, summary)
     return summary
 
 
 @step("score the corpus")
-def rank(
-    place: Place, champion: EncoderVersion, decoder: Decoder, inputs: Inputs, folder: FilterFolder
-) -> tuple[Manifest, Sifted]:
+def rank(champion: ServedChampion, inputs: Inputs, folder: FilterFolder) -> Sifted:
     """Bring the corpus' index up to date, score it batch by batch, and draw the line."""
-    store, registry, settings = place.store, place.registry, place.settings
-    with tempfile.TemporaryDirectory() as files, workspace() as meanwhile:
-        encoder = open_encoder(registry, champion, Path(files), settings)
-        embedder = embedder_of(registry, champion, encoder)
-        index = Index(store, up_to_date(store, champion, encoder, embedder, settings.corpus).manifest)
-        rows = cohort_rows(len(index), len(inputs.examples) + len(inputs.benign))
-        drawn = index.samples(rows)
-        cohort = cohort_of([drawn[row] for row in rows], inputs.examples.samples, inputs.benign)
-        return index.manifest, sift(encoder, inputs, cohort, index.batches(meanwhile), len(index), folder)
+    champion.update_index()
+    index = champion.index
+    rows = cohort_rows(len(index), len(inputs.examples) + len(inputs.benign))
+    drawn = index.samples(rows)
+    cohort = cohort_of([drawn[row] for row in rows], inputs.examples.samples, inputs.benign)
+    with workspace() as meanwhile:
+        return sift(champion.encoder, inputs, cohort, index.batches(meanwhile), len(index), folder)
 
 
 @step("exact influence")
-def compare(
-    place: Place, decoder: Decoder, spec: TeacherSpec, sifted: Sifted, folder: FilterFolder, count: int
-) -> dict[int, float]:
+def compare(champion: ServedChampion, sifted: Sifted, folder: FilterFolder, count: int) -> dict[int, float]:
     """Exact influence of some samples by their row; what is cached is not computed again."""
-    settings = place.settings
-    rows, pool = to_verify(sifted, count), curvature_pool(settings, spec)
-    chosen = dict(zip(rows, folder.samples(rows), strict=True))
-    plan = plan_pairs(sifted.probe.examples, list(chosen.values()), pool, settings.labels.seed, spec.curved_on)
-    return exact_scores(sifted, chosen, label_plan(settings, decoder, spec, plan, place.store).block("report"))
+    rows = to_verify(sifted, count)
+    samples = dict(zip(rows, folder.samples(rows), strict=True))
+    return exact_scores(sifted, samples, champion.exact(sifted.probe.examples, list(samples.values())))
 
 
-def origin(
-    champion: EncoderVersion, settings: Settings, decoder: Decoder, index: Manifest, inputs: Inputs
-) -> dict[str, Any]:
+def origin(champion: ServedChampion, inputs: Inputs) -> dict[str, Any]:
     """What stands behind the scores: from a list back to the bytes that it came from."""
-    tags = champion.tags
+    behind, settings = champion.provenance, champion.settings
+    index = behind.index
     return {
-        "encoder": {
-            "version": champion.version,
-            "run": champion.run_id,
-            "sha256": tags.get("encoder.sha256"),
-            "label_set": champion.label_set_id,
-            "teacher": tags.get("teacher.id"),
-            "decoder": champion.decoder_fingerprint,
-            "agreement": {name: value for name, value in tags.items() if name.startswith("agreement.")},
-            "ceiling": tags.get("labels.ceiling"),
-        },
-        "decoder": {"uri": settings.decoder, "fingerprint": decoder.fingerprint},
+        "encoder": behind.encoder(),
+        "decoder": {"uri": settings.decoder, "fingerprint": champion.fingerprint},
         "corpus": {"uri": settings.corpus, "digest": index.identity.corpus, "duplicates": index.duplicates},
         "index": index.id,
         "digests": inputs.digests,
         "created": now(),
         "code": code_commit(),
     }
+
+
+def log_examples(champion: ServedChampion, inputs: Inputs, private: bool) -> None:
+    """Log what was asked, unless it is private."""
+    examples, encoder = inputs.examples.samples, champion.version.version
+    remember(champion.store, champion.settings.asked, examples, encoder, champion.fingerprint, private)
 
 
 def show_result(out: str, summary: dict[str, Any]) -> None:

@@ -1,8 +1,6 @@
 """What the gate goes by: champion and challenger on the same fresh spot labels, under the decoder as it is now."""
 
-import tempfile
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from flows.context import Place
 from flows.label import gate as great_expectations
@@ -117,5 +115,4 @@ def judge(place: Place, challenger: EncoderVersion, champion: EncoderVersion | N
 
 
 def _measure(place: Place, version: EncoderVersion, block: Block) -> Agreement:
-    with tempfile.TemporaryDirectory() as folder:
-        return measure(open_encoder(place.registry, version, Path(folder), place.settings), block)
+    return measure(open_encoder(place.registry, version, place.settings), block)

@@ -1,19 +1,14 @@
 """A corpus → vectors of an encoder version → an index version in S3, which answers for both from then on."""
 
-import tempfile
-from pathlib import Path
-
 from prefect import flow
 
-from flows.context import Place, load_place
+from flows.context import load_place
 from flows.steps import show, step
 from influcoder.index import Manifest
-from influcoder.index.build import Built, embedder_of, up_to_date
-from influcoder.registry.encoder_version import EncoderVersion
+from influcoder.index.build import Built
 from influcoder.registry.mlflow_registry import CHAMPION
-from influcoder.registry.open_encoder import open_encoder
+from influcoder.serving.champion import ServedChampion
 from influcoder.serving.package import package
-from influcoder.storage.object_store import ObjectStore
 
 
 @flow(name="index", log_prints=True)
@@ -32,38 +27,33 @@ def index(
         packaged: register encoder and index as one MLflow model that attributes; one that is there stays.
     """
     place = load_place(corpus=corpus)
-    store, registry = place.store, place.registry
-    version = registry.find(CHAMPION) if encoder == CHAMPION else registry.version(encoder)
-    if version is None:
+    if encoder == CHAMPION and place.registry.find(CHAMPION) is None:
         print("there is no champion yet, so there is nothing to embed with")
         return ""
-    built = work(place, version, again)
-    report(store, version, built)
+    champion = ServedChampion(place.settings, encoder)
+    built = update(champion, again)
+    report(champion, built)
     if packaged:
-        print(f"{pack(registry, store, version, built.manifest)} answers embed, score and attribute")
+        print(f"{pack(champion)} answers embed, score and attribute")
     return built.manifest.id
 
 
 @step("embed and publish")
-def work(place: Place, version: EncoderVersion, again: bool) -> Built:
+def update(champion: ServedChampion, again: bool) -> Built:
     """Embed what is new and publish; a run that was killed goes on where it was."""
-    registry, settings = place.registry, place.settings
-    with tempfile.TemporaryDirectory() as folder:
-        encoder = open_encoder(registry, version, Path(folder), settings)
-        embedder = embedder_of(registry, version, encoder)
-        return up_to_date(place.store, version, encoder, embedder, settings.corpus, again)
+    return champion.update_index(again)
 
 
 pack = step("register encoder and index as one model")(package)
 
 
-def report(store: ObjectStore, version: EncoderVersion, built: Built) -> None:
+def report(champion: ServedChampion, built: Built) -> None:
     """Show what answers now."""
     found = built.manifest
     print(f"index {found.id}: {found.rows} samples of {found.corpus_uri}, {built.embedded} of them embedded now")
     summary = (
-        f"# Index `{found.id}`\n\nEncoder version {version.version}, decoder `{found.origin.decoder[:16]}`, labels "
-        f"`{found.origin.label_set}`; {store.uri(f'indexes/{found.id}/manifest.json')}.\n"
+        f"# Index `{found.id}`\n\nEncoder version {champion.version.version}, decoder `{found.origin.decoder[:16]}`, "
+        f"labels `{found.origin.label_set}`; {champion.store.uri(f'indexes/{found.id}/manifest.json')}.\n"
     )
     show("index", summary, [figures(found) | {"embedded now": built.embedded}], {})
 

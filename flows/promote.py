@@ -8,8 +8,8 @@ from flows.context import Place, load_place
 from flows.gate import weigh
 from flows.steps import actor, show, step
 from influcoder.core.errors import RegistryError
-from influcoder.core.files import FILES
 from influcoder.core.provenance import person
+from influcoder.core.tags import APPROVAL, FILES, GATE, GATE_EVIDENCE
 from influcoder.registry.champions import Champions, digests_of
 from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.registry.journal import Action, Entry, Event
@@ -17,7 +17,7 @@ from influcoder.registry.mlflow_registry import CHALLENGER
 from influcoder.storage.records import Slot
 from monitoring.alerts.compose import failed_gate
 from monitoring.loop.gate import GateResult
-from monitoring.loop.promotion import APPROVAL, APPROVED, REJECTED, WAITS, Promotion, Stage, begin, slot_of
+from monitoring.loop.promotion import APPROVED, REJECTED, WAITS, Promotion, Stage, begin, slot_of
 from monitoring.loop.retraining import Case, Phase, retrainings
 
 
@@ -116,11 +116,11 @@ def settle(place: Place, slot: Slot[Promotion], challenger: EncoderVersion, even
     if outcome.stage is Stage.PROMOTED:
         move(champions, event)
     elif outcome.stage is Stage.WAITING:
-        registry.tag(challenger, {"gate": "passed", APPROVAL: WAITS})
+        registry.tag(challenger, {GATE: "passed", APPROVAL: WAITS})
     else:
         champions.note(event)
         if outcome.stage is Stage.HELD:
-            registry.tag(challenger, {"gate": "failed", "gate.evidence": " | ".join(outcome.gate.reasons)})
+            registry.tag(challenger, {GATE: "failed", GATE_EVIDENCE: " | ".join(outcome.gate.reasons)})
     slot.write(outcome)
 
 

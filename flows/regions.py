@@ -7,23 +7,14 @@ from typing import Any
 
 from prefect import flow
 
-from flows.context import Place, load_place
 from flows.steps import show, step
 from influcoder.attribution.regions import Scope, Survey, survey, write_survey
 from influcoder.attribution.regions.survey import By, drawn
 from influcoder.core.errors import SettingsError
 from influcoder.core.files import refuse_taken, whole_folder
-from influcoder.decoder.load import load_decoder
-from influcoder.encoder import Encoder
-from influcoder.index import Index
-from influcoder.index.build import embedder_of, opened_index
-from influcoder.registry.encoder_version import EncoderVersion, agreement_words
-from influcoder.registry.mlflow_registry import CHAMPION, Registry
-from influcoder.registry.open_encoder import open_encoder
 from influcoder.samples import Sample, read_corpus
-from influcoder.serving.warnings import caveats
-from influcoder.settings.tree import Settings
-from monitoring.loop.decoder_versions import seen_fingerprint
+from influcoder.serving.champion import ServedChampion
+from influcoder.settings.tree import Settings, load_settings
 
 # More queries sharpen no share that is a mean over them.
 MOST_QUERIES = 500
@@ -56,19 +47,16 @@ def regions(
         SettingsError: no queries are named, or the folder is there already.
         SampleError: the pool can't be divided so.
     """
-    place = load_place(decoder=decoder, corpus=corpus, queries=queries)
-    settings, store, registry = place.settings, place.store, place.registry
+    settings = load_settings(decoder=decoder, corpus=corpus, queries=queries)
     if out:
         refuse_taken(Path(out))
-    version, asked = registry.version(CHAMPION), asked_of(settings)
-    scope = Scope(by, count, points, draw_map, settings.labels.seed)
-    with tempfile.TemporaryDirectory() as files, tempfile.TemporaryDirectory() as pages:
-        encoder = open_encoder(registry, version, Path(files), settings)
-        index, stale = opened_index(store, version, encoder, embedder_of(registry, version, encoder), settings.corpus)
-        found = look(index, encoder, asked, scope)
-        behind = facts(place, version, index, stale)
-        written = write_survey(found, Path(pages), behind, caption(version, index))
-        page = log(registry, version, written)
+    samples, scope = draw_queries(settings), Scope(by, count, points, draw_map, settings.labels.seed)
+    champion = ServedChampion(settings)
+    with tempfile.TemporaryDirectory() as pages:
+        found = divide(champion, samples, scope)
+        behind = facts(champion)
+        written = write_survey(found, Path(pages), behind, f"estimated by {champion.provenance}")
+        page = log(champion, written)
         if out:
             with whole_folder(Path(out)) as part:
                 shutil.copytree(pages, part, dirs_exist_ok=True)
@@ -76,7 +64,7 @@ def regions(
     return {**behind, "run": page, "files": [path.name for path in written]}
 
 
-def asked_of(settings: Settings) -> list[Sample]:
+def draw_queries(settings: Settings) -> list[Sample]:
     """The queries; drawn where there are more than are of use."""
     if not settings.queries:
         raise SettingsError("there is nothing to ask about.", "Give --queries, or set queries in influcoder.toml.")
@@ -85,42 +73,24 @@ def asked_of(settings: Settings) -> list[Sample]:
 
 
 @step("survey the pool")
-def look(index: Index, encoder: Encoder, asked: list[Sample], scope: Scope) -> Survey:
+def divide(champion: ServedChampion, queries: list[Sample], scope: Scope) -> Survey:
     """Shares of influence, near-duplicates, and the map."""
-    vectors = encoder.embed([encoder.view(sample) for sample in asked])
-    return survey(index, vectors, [sample.source or UNNAMED for sample in asked], scope)
+    encoder = champion.encoder
+    vectors = encoder.embed([encoder.view(sample) for sample in queries])
+    return survey(champion.index, vectors, [sample.source or UNNAMED for sample in queries], scope)
 
 
-def facts(place: Place, version: EncoderVersion, index: Index, stale: str) -> dict[str, Any]:
+def facts(champion: ServedChampion) -> dict[str, Any]:
     """What stands behind the figures, and what a reader has to know first."""
-    settings, store, registry = place.settings, place.store, place.registry
-    present = seen_fingerprint(store, settings.decoder) or load_decoder(settings.decoder).fingerprint
-    said = caveats(store, registry.model, version, settings.decoder, present)
-    return {
-        "encoder": version.version,
-        "label_set": version.label_set_id,
-        "decoder": version.decoder_fingerprint,
-        "agreement": {name: version.tags.get(f"agreement.{name}") for name in ("rho", "lo", "hi", "floor", "lift")},
-        "ceiling": version.tags.get("labels.ceiling"),
-        "index": index.manifest.id,
-        "corpus": settings.corpus,
-        "asked": settings.queries,
-        "warnings": [*said, *([stale] if stale else [])],
-    }
+    settings = champion.settings
+    asked = {"corpus": settings.corpus, "asked": settings.queries}
+    return {**champion.provenance.record(), **asked, "warnings": list(champion.warnings())}
 
 
-def caption(version: EncoderVersion, index: Index) -> str:
-    """One line that says whose figures these are."""
-    return (
-        f"estimated by encoder version {version.version}, agreement {agreement_words(version.tags)}; decoder "
-        f"{version.decoder_fingerprint[:12]}, index {index.manifest.id[:12]}"
-    )
-
-
-def log(registry: Registry, version: EncoderVersion, files: list[Path]) -> str:
+def log(champion: ServedChampion, files: list[Path]) -> str:
     """Log the files to a run of their own; its page."""
-    tags = {"encoder.version": version.version, "decoder.fingerprint": version.decoder_fingerprint}
-    with registry.run("regions", tags) as run_id:
+    registry = champion.registry
+    with registry.run("regions", champion.provenance.tags()) as run_id:
         for path in files:
             registry.log_file(path)
     return registry.run_url(run_id)

@@ -9,6 +9,7 @@ from flows.promote import outcome_of, promote
 from flows.steps import actor, show, step
 from flows.train import train
 from influcoder.core.errors import BusyError, InflucoderError
+from influcoder.core.tags import LABEL_SET
 from influcoder.labelsets.manifest import load_manifest
 from influcoder.registry.mlflow_registry import Registry
 from influcoder.storage.lease import Lease, held
@@ -95,7 +96,7 @@ def make(registry: Registry, decision: Check, case: Case) -> str:
 
 def registered(registry: Registry, label_set: str) -> str:
     """The version that a killed run trained on these labels and had no time to note; empty where there is none."""
-    found = [version for version in registry.versions() if version.tags.get("labelset.id") == label_set]
+    found = [version for version in registry.versions() if version.tags.get(LABEL_SET) == label_set]
     return found[-1].version if found else ""
 
 

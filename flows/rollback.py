@@ -8,7 +8,7 @@ from prefect.runtime import flow_run
 from flows.context import Place, load_place
 from flows.steps import actor, show, step
 from influcoder.core.errors import RegistryError
-from influcoder.core.files import FILES
+from influcoder.core.tags import FILES
 from influcoder.decoder.load import load_decoder
 from influcoder.registry.champions import Champions, State, default_target, digests_of, objections, refuse
 from influcoder.registry.encoder_version import EncoderVersion

@@ -10,10 +10,11 @@ from flows.promote import close_waiting, promote
 from flows.retrain import retrain
 from flows.steps import step
 from influcoder.core.errors import InflucoderError, IntegrityError
+from influcoder.core.tags import APPROVAL
 from influcoder.storage.object_store import ObjectStore
 from monitoring.checks.findings import Verdict
 from monitoring.checks.record import Check, check_ids, load_check
-from monitoring.loop.promotion import APPROVAL, WAITS, Promotion, left, waiting
+from monitoring.loop.promotion import WAITS, Promotion, left, waiting
 from monitoring.loop.retraining import Case, Phase, retrainings
 
 

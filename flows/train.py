@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.context import Place, load_place
 from flows.steps import show, step
+from influcoder.core import tags
 from influcoder.core.errors import StoreError
 from influcoder.decoder.load import load_decoder
 from influcoder.encoder import Distilled, Encoder, distil
@@ -40,7 +41,7 @@ def train(label_set: str | None = None, start: str = "base") -> str:
     """
     place = load_place()
     registry, labels = place.registry, load(place.store, label_set)
-    with registry.run(f"distil from {labels.id}", {"labelset.id": labels.id}) as run_id:
+    with registry.run(f"distil from {labels.id}", {tags.LABEL_SET: labels.id}) as run_id:
         checkpoints = Checkpoints(place.store, owner=run_id, replaced=registry.give_up)
         distilled = fit(place, labels, start, checkpoints)
         version = register(place, labels, distilled)
@@ -68,15 +69,14 @@ def fit(place: Place, labels: LabelSet, start: str, checkpoints: Checkpoints) ->
     registry.log_label_set(labels.id, store.uri(f"labelsets/{labels.id}/"))
     registry.log_params({**settings.encoder.model_dump(), "start": start})
     recipes = recipes_of(labels, settings.encoder)
-    with tempfile.TemporaryDirectory() as folder:
-        encoder = starting_point(place, start, Path(folder)) if "fine-tune" in recipes else None
-        decoder = load_decoder(labels.decoder_uri) if "kernel" in recipes else None
-        earlier = list(parents(store, labels)) if "kernel" in recipes else []
+    encoder = starting_point(place, start) if "fine-tune" in recipes else None
+    decoder = load_decoder(labels.decoder_uri) if "kernel" in recipes else None
+    earlier = list(parents(store, labels)) if "kernel" in recipes else []
 
-        def say(number: int, values: Mapping[str, float]) -> None:
-            registry.log_metrics(values, number)
+    def log_step(number: int, values: Mapping[str, float]) -> None:
+        registry.log_metrics(values, number)
 
-        return distil(encoder, labels, settings.encoder, decoder, earlier, say, checkpoints)
+    return distil(encoder, labels, settings.encoder, decoder, earlier, log_step, checkpoints)
 
 
 @step("measure and register")
@@ -105,9 +105,9 @@ def register(place: Place, labels: LabelSet, distilled: Distilled) -> EncoderVer
     manifest = load_manifest(store, labels.id)
     with tempfile.TemporaryDirectory() as folder:
         saved = distilled.encoder.save(Path(folder, "encoder"))
-        tags = {**tags_of(manifest, found, untrained, before), **bounds.tags()}
+        said = {**tags_of(manifest, found, untrained, before), **bounds.tags()}
         card = describe(manifest, distilled, found, untrained, bounds.paragraph, plots, before)
-        return registry.register(saved, model_spec(registry.model, saved), tags, card)
+        return registry.register(saved, model_spec(registry.model, saved), said, card)
 
 
 def before_that(store: ObjectStore, labels: LabelSet, encoder: Encoder) -> Agreement | None:
@@ -117,12 +117,12 @@ def before_that(store: ObjectStore, labels: LabelSet, encoder: Encoder) -> Agree
     return measure(encoder, load_label_set(store, labels.identity.parent).evidence("report"))
 
 
-def starting_point(place: Place, start: str, folder: Path) -> Encoder:
+def starting_point(place: Place, start: str) -> Encoder:
     """The encoder that fine-tuning begins with; a version that was solved in closed form has nothing to go on from."""
     settings, registry = place.settings, place.registry
     if start != "base":
         version = registry.version(start)
-        encoder = open_encoder(registry, version, folder, settings)
+        encoder = open_encoder(registry, version, settings)
         if not encoder.in_closed_form:
             return encoder
     return Encoder(settings.encoder.base, settings.encoder.max_tokens)
@@ -130,15 +130,7 @@ def starting_point(place: Place, start: str, folder: Path) -> Encoder:
 
 def report(registry: Registry, version: EncoderVersion, run_id: str) -> None:
     """Show what was registered."""
-    names = (
-        "agreement.rho",
-        "agreement.lo",
-        "agreement.hi",
-        "agreement.floor",
-        "agreement.lift",
-        "labelset.id",
-        "decoder.fingerprint",
-    )
+    names = (tags.RHO, tags.LO, tags.HI, tags.FLOOR, tags.LIFT, tags.LABEL_SET, tags.DECODER)
     table = [{"tag": name, "value": version.tags[name]} for name in names]
     summary = (
         f"# Encoder version {version.version} is the challenger\n\n`influcoder promote` holds it against the gate."

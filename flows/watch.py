@@ -6,6 +6,7 @@ from flows.check import check
 from flows.context import load_place
 from flows.steps import show, step
 from influcoder.core.provenance import now
+from influcoder.core.tags import DECODER
 from influcoder.decoder.addresses import stamp_of
 from influcoder.decoder.load import load_decoder
 from influcoder.registry.mlflow_registry import CHAMPION
@@ -35,7 +36,7 @@ def watch(decoder: str | None = None) -> str | None:
     said = answered or f"check {check_id} says what the champion is worth under it"
     print(f"decoder {fingerprint[:12]} at {settings.decoder}: {said}")
     for version in registry.versions():
-        if version.tags.get("decoder.fingerprint") == fingerprint and CHAMPION not in version.aliases:
+        if version.tags.get(DECODER) == fingerprint and CHAMPION not in version.aliases:
             print(f"version {version.version} was distilled for this decoder")
     return check_id
 

@@ -5,8 +5,10 @@ from math import isfinite
 
 from pydantic import BaseModel, ConfigDict
 
+from influcoder.core import tags
+
 Figure = dict[str, float]
-_ENDS = {"value": "", "lo": ".lo", "hi": ".hi"}
+_ENDS = {"value": tags.LIFT, "lo": tags.LIFT_LO, "hi": tags.LIFT_HI}
 
 
 class Bounds(BaseModel):
@@ -59,8 +61,8 @@ class Bounds(BaseModel):
 
     def tags(self) -> dict[str, str]:
         """The same as tags of an encoder version."""
-        lift = {f"agreement.lift{end}": f"{self.lift[part]:.4f}" for part, end in _ENDS.items()}
-        return {"agreement.floor": f"{self.height:.4f}", "agreement.floor.of": self.floor, **lift}
+        lift = {tag: f"{self.lift[part]:.4f}" for part, tag in _ENDS.items()}
+        return {tags.FLOOR: f"{self.height:.4f}", tags.FLOOR_OF: self.floor, **lift}
 
 
 class Shift(BaseModel):

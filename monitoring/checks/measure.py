@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -57,9 +56,9 @@ class Examination:
     _measured: dict[str, Measured] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
-    def of(settings: Settings, registry: Registry, version: EncoderVersion, folder: Path) -> "Examination":
-        """Fetch a version into a folder."""
-        encoder = open_encoder(registry, version, folder, settings)
+    def of(settings: Settings, registry: Registry, version: EncoderVersion) -> "Examination":
+        """Fetch a version and open it."""
+        encoder = open_encoder(registry, version, settings)
         return Examination(encoder, registry.evidence(version), settings.drift)
 
     @cached_property

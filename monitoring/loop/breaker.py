@@ -9,7 +9,8 @@ from influcoder.core.errors import InflucoderError
 from influcoder.registry.journal import Action, Entry, entries
 from influcoder.storage.object_store import ObjectStore
 
-TRUST, DEGRADED, RESTORED = "trust", "degraded", "restored"
+# Values of the tag `trust`.
+DEGRADED, RESTORED = "degraded", "restored"
 RETRAINING = "retraining"
 
 

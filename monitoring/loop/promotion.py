@@ -14,7 +14,8 @@ from monitoring.loop.gate import GateResult
 from monitoring.loop.retraining import Phase
 
 # The tag of a version in MLflow that a person sets, and what it may say.
-APPROVAL, APPROVED, REJECTED, WAITS = "approval", "approved", "rejected", "waiting"
+# Values of the tag `approval`.
+APPROVED, REJECTED, WAITS = "approved", "rejected", "waiting"
 # Seconds after which measuring on another host counts as killed: more than labels of a gate take.
 _SILENCE = 6 * 3600
 

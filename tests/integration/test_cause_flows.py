@@ -29,7 +29,7 @@ from flows.label import label
 from flows.promote import promote
 from flows.train import train
 from influcoder.samples import query_log as asked
-from influcoder.serving.answerer import answer_of
+from influcoder.serving.answers import attribute_one
 from influcoder.samples import Sample
 from influcoder.settings.tree import load_settings
 from influcoder.storage.object_store import ObjectStore
@@ -40,11 +40,11 @@ promote(version)
 found = {"version": version, "decoder": check(decoder=moved), "data": check(corpus=corpus)}
 found["again"] = cause(found["decoder"])
 
-answer_of("", "a secret rocket", 3, False, private=True)
+attribute_one("", "a secret rocket", 3, private=True)
 os.environ["INFLUCODER_ASKED__LOG"] = "false"
-answer_of("", "a secret oven", 3, False)
+attribute_one("", "a secret oven", 3)
 del os.environ["INFLUCODER_ASKED__LOG"]
-answer_of("What is it?", "a comet over the harbour", 3, False)
+attribute_one("What is it?", "a comet over the harbour", 3)
 store = ObjectStore(load_settings().store)
 topics = ["anchor harbour sail", "flour butter oven", "rocket comet moon"]
 several = [Sample(str(n), "", f"{topics[n % 3]} {n}") for n in range(90)]

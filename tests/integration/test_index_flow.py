@@ -33,11 +33,11 @@ STORY = """
 import json, os, sys, tempfile
 from pathlib import Path
 import pandas as pd
-from flows.context import load_place
-from flows.index import index, work
+from flows.index import index
 from flows.label import label
 from flows.train import train
-from influcoder.serving.answerer import answer_of
+from influcoder.serving.answers import attribute_one
+from influcoder.serving.champion import ServedChampion
 from influcoder.registry.mlflow_registry import Registry
 from influcoder.settings.tree import load_settings
 from influcoder.storage.object_store import ObjectStore
@@ -46,22 +46,22 @@ settings = load_settings()
 store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
 found = {"unborn": index()}
 version = train(label())
-os.environ["INFLUCODER_ENCODER__DEPTHS"] = "[0.5]"
-seeing = train()
-os.environ["INFLUCODER_ENCODER__DEPTHS"] = "[]"
+os.environ["INFLUCODER_LABELS__SEED"] = "1"
+other = train(label())
+del os.environ["INFLUCODER_LABELS__SEED"]
 champion = registry.promote(registry.version(version), {})
 
 
 def built(corpus, again=False):
-    made = work(load_place(corpus=corpus), registry.version("champion"), again)
+    made = ServedChampion(load_settings(corpus=corpus)).update_index(again)
     return [made.manifest.id, made.embedded]
 
 
 def answered():
-    return answer_of("", "rocket moon comet", 3, least=2).index.id
+    return attribute_one("", "rocket moon comet", 3, least=2).provenance.index.id
 
 
-found |= {"version": version, "seeing": seeing, "flow": index(), "looked": built(settings.corpus)}
+found |= {"version": version, "flow": index(), "looked": built(settings.corpus)}
 found["again"] = built(settings.corpus, again=True)
 lines = Path(settings.corpus).read_text()
 grown = Path(tempfile.mkdtemp(), "grown.jsonl")
@@ -72,7 +72,7 @@ table = pd.read_json(settings.corpus, lines=True, dtype=str).to_parquet(index=Fa
 store.put("pools/pool.parquet", table)
 found["object"], found["table"] = built(store.uri("pools/pool.jsonl")), built(store.uri("pools/pool.parquet"))
 found["before"] = answered()
-registry.promote(registry.version(seeing), {})
+registry.promote(registry.version(other), {})
 found["other"] = answered()
 found["other looked"] = built(settings.corpus)
 registry.promote(registry.version(version), {})

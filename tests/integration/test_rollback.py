@@ -10,7 +10,7 @@ from flows.context import load_place
 from influcoder.cli import status_lines
 from influcoder.cli.journal import mend
 from influcoder.core.errors import ChangedMeanwhileError, IntegrityError, RegistryError
-from influcoder.core.files import FILES
+from influcoder.core.tags import FILES
 from influcoder.registry.champions import Champions
 from influcoder.registry.journal import Action, Event, append, champion_of, entries
 from influcoder.registry.mlflow_registry import Registry

@@ -39,7 +39,7 @@ from flows.check import check
 from flows.promote import promote
 from flows.retrain import retrain
 from flows.sweep import sweep
-from influcoder.serving.answerer import answer_of
+from influcoder.serving.answers import attribute_one
 from influcoder.registry.mlflow_registry import Registry
 from influcoder.settings.tree import load_settings
 from influcoder.storage.object_store import ObjectStore
@@ -62,7 +62,7 @@ pool = Path(tempfile.mkdtemp(), "pool.jsonl")
 pool.write_text("\\n".join(Path(settings.corpus).read_text().splitlines()[:20]))
 
 def warnings():
-    return answer_of("", "rocket moon comet", 2, False, corpus=str(pool)).rows()[0]["warnings"]
+    return attribute_one("", "rocket moon comet", 2, corpus=str(pool)).rows()[0]["warnings"]
 
 def limits(**values):
     os.environ.update({f"INFLUCODER_RETRAINING__{name.upper()}": str(value) for name, value in values.items()})

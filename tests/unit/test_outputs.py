@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from influcoder.core.errors import SampleError, SettingsError
-from influcoder.serving.outputs import Asked, read_outputs, written
+from influcoder.serving.outputs import Exchange, read_outputs, written
 
 ROW = {
     "output": "o",
@@ -43,8 +43,8 @@ def test_both_kinds_of_records_are_read(tmp_path):
     path = tmp_path / "outputs.jsonl"
     path.write_text("\n".join(map(json.dumps, records)))
     first, second, third = read_outputs(path)
-    assert first == Asked("1", "p", "a")
-    assert second == Asked("", "p", "")
+    assert first == Exchange("1", "p", "a")
+    assert second == Exchange("", "p", "")
     assert (third.sample.id, third.sample.context, third.sample.target) == ("3", "c", "t")
     pd.DataFrame(records[:2]).to_parquet(tmp_path / "outputs.parquet")
     assert list(read_outputs(tmp_path / "outputs.parquet")) == [first, second]

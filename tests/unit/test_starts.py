@@ -25,7 +25,7 @@ for words in ([], *([name] for name in names)):
 """
 READING = """
 import sys
-import influcoder.cli.status, influcoder.cli.versions, influcoder.cli.journal, influcoder.serving.answerer
+import influcoder.cli.status, influcoder.cli.versions, influcoder.cli.journal, influcoder.serving.answers
 import influcoder.samples.query_log, influcoder.encoder.kernel_numpy, monitoring.checks.record
 from influcoder.index import manifests
 """

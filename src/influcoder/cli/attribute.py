@@ -14,7 +14,7 @@ from influcoder.core.errors import SettingsError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from influcoder.serving.answerer import Answer
+    from influcoder.serving.answers import Answer
 
 # Outputs that are embedded, searched and logged together.
 BATCH = 64
@@ -51,19 +51,21 @@ def attribute(
     from rich.markup import escape
 
     from influcoder.core.progress import progress
-    from influcoder.serving.answerer import answering
-    from influcoder.serving.outputs import Asked, read_outputs, written
+    from influcoder.serving.answers import attribute as answers
+    from influcoder.serving.answers import output_of
+    from influcoder.serving.champion import ServedChampion
+    from influcoder.serving.outputs import Exchange, read_outputs, written
     from influcoder.settings.tree import load_settings
 
-    asked = read_outputs(file) if file else iter([Asked(prompt=prompt, answer=answer or "")])
+    exchanges = read_outputs(file) if file else iter([Exchange(prompt=prompt, answer=answer or "")])
     settings = load_settings(decoder=decoder or None, corpus=corpus or None)
     # A file that can't be written is found out before an index is built.
     with ExitStack() as stack:
         sink = stack.enter_context(written(out)) if out else None
-        answerer = stack.enter_context(answering(settings, few=file is None))
+        champion = ServedChampion(settings, few=file is None)
         ticker = stack.enter_context(progress("attributing", None)) if file and out else None
-        while batch := [answerer.output(item) for item in islice(asked, BATCH)]:
-            found = answerer.answers(batch, k, least, verify, private)
+        while batch := [output_of(champion, item) for item in islice(exchanges, BATCH)]:
+            found = answers(champion, batch, k, least, verify, private)
             for line in found[0].warnings:
                 Console(stderr=True).print(f"[yellow]warning[/yellow]: {escape(line)}")
             if sink is None:
@@ -91,7 +93,6 @@ def table(answer: "Answer") -> "Table":
     from rich.table import Table
 
     from influcoder.attribution.ranking import excerpt
-    from influcoder.registry.encoder_version import agreement_words
 
     grid = Table(title=escape(f"What drove: {excerpt(answer.output.target, 100)}"), title_justify="left", expand=True)
     for name in ("", "score", "exact", "percentile"):
@@ -104,13 +105,7 @@ def table(answer: "Answer") -> "Table":
             row = (str(item.rank), f"{item.score:.3f}", exact, f"{item.percentile:.1f}")
             grid.add_row(*row, escape(item.sample.source), escape(excerpt(item.sample.text, 90)))
         grid.add_section()
-    tags = answer.champion.tags
     below = "; what drove it least is below the line" if answer.found.least else ""
-    caption = (
-        f"Scores rank the pool; the exact influence of a sample is its own figure{below}.\n"
-        f"encoder version {answer.champion.version}, labels {tags['labelset.id']}, "
-        f"decoder {tags['decoder.fingerprint'][:12]}, agreement {agreement_words(tags)}, "
-        f"index {answer.index.id} of {answer.index.rows} samples"
-    )
+    caption = f"Scores rank the pool; the exact influence of a sample is its own figure{below}.\n{answer.provenance}"
     grid.caption = escape("\n".join((caption, *(f"warning: {line}" for line in answer.warnings))))
     return grid

@@ -36,17 +36,17 @@ def audit(
     if out is None or not (prompt.strip() or (answer or "").strip()):
         raise SettingsError("give --out, and --prompt, --answer or both.", "See influcoder audit --help")
     from influcoder.core.files import refuse_taken
-    from influcoder.serving.answerer import answering
+    from influcoder.serving.answers import output_of
     from influcoder.serving.audit import Extent, examine, publish
-    from influcoder.serving.outputs import Asked
+    from influcoder.serving.champion import ServedChampion
+    from influcoder.serving.outputs import Exchange
     from influcoder.settings.tree import load_settings
 
     refuse_taken(out)
-    settings = load_settings(decoder=decoder or None, corpus=corpus or None)
-    with answering(settings) as answerer:
-        output = answerer.output(Asked(prompt=prompt, answer=answer or ""))
-        found = examine(answerer, settings, output, prompt, Extent(k, least, verify, controls))
-    entry = publish(found, settings, out)
+    champion = ServedChampion(load_settings(decoder=decoder or None, corpus=corpus or None))
+    output = output_of(champion, Exchange(prompt=prompt, answer=answer or ""))
+    found = examine(champion, output, prompt, Extent(k, least, verify, controls))
+    entry = publish(found, champion, out)
     for line in found.warnings:
         Console(stderr=True).print(f"[yellow]warning[/yellow]: {escape(line)}")
     for sentence in (*found.findings, *found.trust):
@@ -55,11 +55,12 @@ def audit(
 
 
 def _check(file: Path) -> None:
-    from influcoder.serving.audit import recorded
-    from influcoder.settings.tree import load_settings
+    from flows.context import load_place
+    from influcoder.serving.audit import entry_of
 
-    entry = recorded(file, load_settings())
-    said = (
+    place = load_place()
+    entry = entry_of(file, place.store, place.registry.model)
+    line = (
         f"{file} is as it was made: {entry.reason}, by {entry.actor} at {entry.created}, journal entry {entry.number}"
     )
-    console.print(escape(said), soft_wrap=True)
+    console.print(escape(line), soft_wrap=True)

@@ -149,9 +149,9 @@ class Demo:
 
     def _attribute(self) -> None:
         from influcoder.cli.attribute import table
-        from influcoder.serving.answerer import answer_of as answer
+        from influcoder.serving.answers import attribute_one
 
-        found = answer(self._world.prompt, self._world.answer, 10, 10, corpus=self._world.pool, least=3)
+        found = attribute_one(self._world.prompt, self._world.answer, 10, exact=10, least=3, corpus=self._world.pool)
         for warning in found.warnings:
             self._say(f"warning: {warning}")
         self._console.print(table(found))

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from influcoder.cli.tables import console
+from influcoder.core import tags
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,7 +63,7 @@ def _table(out: Path, summary: dict[str, Any]) -> "Table":
     from influcoder.registry.encoder_version import agreement_words
 
     counts, line, encoder = summary["counts"], summary["threshold"], summary["encoder"]
-    tags = {**encoder["agreement"], "labels.ceiling": encoder["ceiling"] or "unknown"}
+    known = {**encoder["agreement"], tags.CEILING: encoder["ceiling"] or "unknown"}
     rows = [
         ("dropped", f"{counts['drop']} of {counts['pool']} samples: {out / 'drop.jsonl'}"),
         ("kept", f"{counts['keep']}: {out / 'keep.jsonl'}"),
@@ -74,7 +75,7 @@ def _table(out: Path, summary: dict[str, Any]) -> "Table":
         ),
         *_evidence(summary),
         ("encoder", f"version {encoder['version']}, labels {encoder['label_set']}, decoder {encoder['decoder'][:12]}"),
-        ("agreement", agreement_words(tags)),
+        ("agreement", agreement_words(known)),
     ]
     return facts("Filter", [(name, escape(value)) for name, value in rows])
 

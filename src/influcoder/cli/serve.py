@@ -25,7 +25,7 @@ def serve(
 
     from influcoder.core.errors import ServiceError
     from influcoder.serving.web.app import application
-    from influcoder.serving.web.desk import Desk
+    from influcoder.serving.web.service import Service
     from influcoder.settings.tree import load_settings
 
     with socket.socket() as listener:
@@ -37,7 +37,7 @@ def serve(
             raise ServiceError(
                 f"{host}:{port} can't be listened at: {error.strerror}.", "Choose another --port."
             ) from error
-        app = application(Desk(load_settings(decoder=decoder or None, corpus=corpus or None)))
+        app = application(Service(load_settings(decoder=decoder or None, corpus=corpus or None)))
         # Who reads the address may ask at once, and waits until the server answers.
         listener.listen()
         console.print(f"http://{host}:{listener.getsockname()[1]} (stop with Ctrl-C)", soft_wrap=True)

@@ -9,10 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.context import load_place
+from influcoder.core import tags
 from influcoder.registry.encoder_version import EncoderVersion, agreement_figures
 from monitoring.loop.decoder_versions import DecoderVersion, decoders, seen_fingerprint
 
-_BOUNDS = ("agreement.floor", "agreement.lift", "labels.ceiling")
+_BOUNDS = (tags.FLOOR, tags.LIFT, tags.CEILING)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Listing:
                 "aliases": list(version.aliases),
                 "decoder": _decoder(version) or None,
                 "seen_at": self._places(version),
-                "label_set": version.tags.get("labelset.id"),
+                "label_set": version.tags.get(tags.LABEL_SET),
                 **agreement_figures(version),
                 "valid_now": self._is_valid(version),
             }
@@ -53,7 +54,7 @@ class Listing:
             grid.add_column(name, justify="right" if name == "version" else "left", overflow="fold")
         words = {None: "unknown", True: "yes", False: "no: it is of another decoder"}
         for version in self.versions:
-            rho, lo, hi = (version.tags.get(f"agreement.{part}", "?") for part in ("rho", "lo", "hi"))
+            rho, lo, hi = (version.tags.get(tag, "?") for tag in (tags.RHO, tags.LO, tags.HI))
             name = f"{_decoder(version)[:12] or 'unknown'} ({', '.join(self._places(version))})"
             figures = (f"{rho} [{lo}, {hi}]", *(version.tags.get(tag, "unknown") for tag in _BOUNDS))
             row = (name, version.version, ", ".join(version.aliases), *figures, words[self._is_valid(version)])
@@ -73,7 +74,7 @@ class Listing:
 
     def _places(self, version: EncoderVersion) -> list[str]:
         found = self.known.get(_decoder(version))
-        uri = version.tags.get("decoder.uri", "")
+        uri = version.tags.get(tags.DECODER_URI, "")
         return list(found.uris) if found else [uri] if uri else []
 
 
@@ -94,4 +95,4 @@ def table(decoder: str | None) -> Table:
 
 
 def _decoder(version: EncoderVersion) -> str:
-    return version.tags.get("decoder.fingerprint", "")
+    return version.tags.get(tags.DECODER, "")

@@ -82,9 +82,6 @@ def cache_folder() -> Path:
     return Path(os.environ.get("INFLUCODER_CACHE") or Path(home, "influcoder"))
 
 
-FILES = "encoder.sha256"
-
-
 def files_hash(folder: Path) -> str:
     """SHA-256 over the names and the content of all files of a folder."""
     whole = hashlib.sha256()

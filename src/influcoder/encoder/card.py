@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from influcoder.core import tags
 from influcoder.core.provenance import code_commit
 from influcoder.encoder.result import Distilled
 from influcoder.labelsets import Manifest
@@ -22,18 +23,18 @@ def tags_of(
     """Tags of an encoder version: what it came from and what it is worth."""
     teacher = manifest.identity.teacher
     return {
-        "decoder.fingerprint": teacher.decoder_fingerprint,
-        "decoder.uri": manifest.decoder_uri,
-        "labelset.id": manifest.id,
-        "teacher.id": teacher.id,
-        "agreement.rho": f"{found.rho.value:.4f}",
-        "agreement.lo": f"{found.rho.lo:.4f}",
-        "agreement.hi": f"{found.rho.hi:.4f}",
-        "agreement.queries": str(found.rho.queries),
-        "agreement.untrained": f"{untrained.rho.value:.4f}",
-        "code.commit": code_commit(),
-        **({"agreement.before": f"{before.rho.value:.4f}"} if before else {}),
-        **({"labels.ceiling": f"{manifest.reliability.ceiling:.4f}"} if manifest.reliability else {}),
+        tags.DECODER: teacher.decoder_fingerprint,
+        tags.DECODER_URI: manifest.decoder_uri,
+        tags.LABEL_SET: manifest.id,
+        tags.TEACHER: teacher.id,
+        tags.RHO: f"{found.rho.value:.4f}",
+        tags.LO: f"{found.rho.lo:.4f}",
+        tags.HI: f"{found.rho.hi:.4f}",
+        tags.QUERIES: str(found.rho.queries),
+        tags.UNTRAINED: f"{untrained.rho.value:.4f}",
+        tags.COMMIT: code_commit(),
+        **({tags.BEFORE: f"{before.rho.value:.4f}"} if before else {}),
+        **({tags.CEILING: f"{manifest.reliability.ceiling:.4f}"} if manifest.reliability else {}),
     }
 
 

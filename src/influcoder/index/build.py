@@ -1,18 +1,15 @@
 """An encoder version's index of a corpus: found where there is one, built or brought up to date otherwise."""
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from influcoder.core.files import FILES, files_hash, workspace
+from influcoder.core.files import workspace
 from influcoder.index.manifest import Embedder, Identity, Manifest, Origin, load_manifest, move_pointer, pointer_of
 from influcoder.index.publish import is_published, publish
 from influcoder.index.reader import Index
 from influcoder.index.spool import spool
 from influcoder.index.vectors import VectorCache, embed
 from influcoder.registry.encoder_version import EncoderVersion
-from influcoder.registry.mlflow_registry import Registry
 from influcoder.samples.stamps import corpus_stamp
 from influcoder.storage.folder import Objects
 
@@ -33,24 +30,6 @@ class Built:
     embedded: int
 
 
-def embedder_of(registry: Registry, version: EncoderVersion, encoder: "Encoder") -> Embedder:
-    """What decides about the vectors of an encoder version that is opened.
-
-    Args:
-        registry: holds the version.
-        version: which.
-        encoder: the same, opened.
-    """
-    files = version.tags.get(FILES)
-    if files is None:
-        with tempfile.TemporaryDirectory() as folder:
-            files = files_hash(registry.download(version, Path(folder)))
-    return Embedder(
-        files=files,
-        max_tokens=None if encoder.in_closed_form else int(encoder.model.max_seq_length),
-    )
-
-
 def build(store: Objects, version: EncoderVersion, encoder: "Encoder", embedder: Embedder, corpus: str) -> Built:
     """Bring the index of a corpus up to date, and make it the one that answers for this encoder.
 
@@ -61,7 +40,7 @@ def build(store: Objects, version: EncoderVersion, encoder: "Encoder", embedder:
         store: where the index goes.
         version: the encoder version.
         encoder: the same, opened.
-        embedder: see `embedder_of`.
+        embedder: what decides about its vectors.
         corpus: URI of the pool, see `read_corpus`.
     Raises:
         SampleError: the corpus can't be read.
@@ -88,28 +67,12 @@ def current(store: Objects, embedder: Embedder, corpus: str) -> Manifest | None:
     return load_manifest(store, pointer.index) if pointer and stamp and pointer.stamp == stamp else None
 
 
-def up_to_date(
-    store: Objects, version: EncoderVersion, encoder: "Encoder", embedder: Embedder, corpus: str, again: bool = False
-) -> Built:
-    """The index of a corpus as it is now; nothing is read where it looks unchanged, unless it is to be read again."""
-    known = None if again else current(store, embedder, corpus)
-    return Built(known, 0) if known else build(store, version, encoder, embedder, corpus)
-
-
-def opened_index(
-    store: Objects, version: EncoderVersion, encoder: "Encoder", embedder: Embedder, corpus: str
-) -> tuple[Index, str]:
-    """The index that answers for an encoder and a corpus, built where there is none.
+def published_index(store: Objects, embedder: Embedder, corpus: str) -> tuple[Index, str] | None:
+    """The index that answers for an encoder and a corpus.
 
     Returns:
-        the index, and what a reader has to know of it; empty where there is nothing.
+        the index, and a sentence where its corpus was changed since, else an empty one; None where there is none.
     """
-    found = published_index(store, embedder, corpus)
-    return found or (Index(store, build(store, version, encoder, embedder, corpus).manifest), "")
-
-
-def published_index(store: Objects, embedder: Embedder, corpus: str) -> tuple[Index, str] | None:
-    """The same where one is published; None where there is none."""
     pointer = pointer_of(store, embedder, corpus)
     if pointer is None:
         return None
@@ -124,5 +87,5 @@ def _origin(version: EncoderVersion) -> Origin:
         encoder_version=version.version,
         label_set=version.label_set_id,
         decoder=version.decoder_fingerprint,
-        teacher=version.tags.get("teacher.id", ""),
+        teacher=version.teacher_id,
     )

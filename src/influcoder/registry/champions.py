@@ -8,16 +8,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from influcoder.core import tags
 from influcoder.core.errors import ChangedMeanwhileError, RegistryError
-from influcoder.core.files import FILES, files_hash
+from influcoder.core.files import files_hash
 from influcoder.core.provenance import code_commit
 from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.registry.journal import Action, Entry, Event, append, champion_of, confirm, entries, line_of
 from influcoder.registry.mlflow_registry import CHAMPION, Registry
 from influcoder.storage.object_store import ObjectStore
 
-DONE = "journal.entry"
-_IDENTITY = ("labelset.id", "decoder.fingerprint", "teacher.id", "code.commit")
+_IDENTITY = (tags.LABEL_SET, tags.DECODER, tags.TEACHER, tags.COMMIT)
 _REMEDIES = (
     "Run: influcoder journal --repair (the alias follows the journal), "
     "or influcoder journal --adopt (the journal follows the alias)"
@@ -81,7 +81,7 @@ class Champions:
         if last is None or state.pointed not in (last.version, last.prior, last.evidence.get("alias")):
             return state
         target = self._registry.find(last.version)
-        done = target is None or target.tags.get(DONE) == str(last.number)
+        done = target is None or target.tags.get(tags.JOURNAL_ENTRY) == str(last.number)
         return state if done else State(tuple(found), alias, last)
 
     def settle(self, actor: str) -> State:
@@ -162,12 +162,12 @@ class Champions:
 
     def _follow(self, entry: Entry) -> Entry:
         """Do to the alias what the journal says, and note that it was done."""
-        tags = {}
+        said = {}
         if entry.action is Action.PROMOTED:
-            over = {"promoted.over": entry.prior or "none", "promoted.by": code_commit()}
-            tags = {"gate": "passed", "promoted.at": entry.created, **over}
-        version = self._registry.promote(self._registry.version(entry.version), tags)
-        self._registry.tag(version, {DONE: str(entry.number)})
+            over = {tags.PROMOTED_OVER: entry.prior or "none", tags.PROMOTED_BY: code_commit()}
+            said = {tags.GATE: "passed", tags.PROMOTED_AT: entry.created, **over}
+        version = self._registry.promote(self._registry.version(entry.version), said)
+        self._registry.tag(version, {tags.JOURNAL_ENTRY: str(entry.number)})
         return entry
 
 
@@ -175,7 +175,7 @@ def digests_of(registry: Registry, version: EncoderVersion) -> dict[str, str]:
     """What identifies a version: its run, what it came from, and SHA-256 over its files' names and content."""
     with tempfile.TemporaryDirectory() as folder:
         files = files_hash(registry.download(version, Path(folder)))
-    return {"run.id": version.run_id, FILES: files, **{n: version.tags[n] for n in _IDENTITY if n in version.tags}}
+    return {"run.id": version.run_id, tags.FILES: files, **{n: version.tags[n] for n in _IDENTITY if n in version.tags}}
 
 
 def _agreement(state: State) -> str:
@@ -208,9 +208,11 @@ def objections(state: State, target: EncoderVersion, decoder: str, files: str) -
         files: SHA-256 of the version's files as they are now.
     """
     version, past = target.version, [entry for entry in state.entries if entry.action.moves]
-    promoted = any(entry.version == version for entry in past) or target.tags.get("gate") == "passed"
-    kept = next((e.digests[FILES] for e in reversed(past) if e.version == version and FILES in e.digests), files)
-    fingerprint = target.tags.get("decoder.fingerprint", "")
+    promoted = any(entry.version == version for entry in past) or target.tags.get(tags.GATE) == "passed"
+    kept = next(
+        (e.digests[tags.FILES] for e in reversed(past) if e.version == version and tags.FILES in e.digests), files
+    )
+    fingerprint = target.tags.get(tags.DECODER, "")
     other = f"for decoder {fingerprint[:12] or 'unknown'}, but {decoder[:12]} is in use"
     rules = (
         (promoted, f"version {version} was never champion and passed no gate"),

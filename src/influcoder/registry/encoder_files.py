@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from influcoder.core.files import FILES, cache_folder, files_hash, prune
+from influcoder.core.files import cache_folder, files_hash, prune
 from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.registry.mlflow_registry import Registry
 
@@ -13,31 +13,37 @@ from influcoder.registry.mlflow_registry import Registry
 COPIES = 4
 
 
-def kept_files(registry: Registry, version: EncoderVersion) -> Path | None:
+def encoder_files(registry: Registry, version: EncoderVersion) -> Path:
     """The sentence-transformers directory of a version, fetched where it is not there; its content is verified.
 
-    Returns:
-        None where the registry does not say what the content is.
     Raises:
         IntegrityError: what was fetched is not what was registered.
     """
-    digest = version.tags.get(FILES)
-    if not digest:
-        return None
-    folder = cache_folder() / "encoders" / digest[:20]
-    if folder.is_dir() and files_hash(folder) == digest:
+    copies, known = cache_folder() / "encoders", version.files_digest
+    if known and _is_whole(copies / known[:20], known):
         # The least used copies are the ones that go.
-        os.utime(folder)
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.part-", dir=folder.parent) as part:
+        os.utime(copies / known[:20])
+        return copies / known[:20]
+    copies.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{(known or 'unknown')[:20]}.part-", dir=copies) as part:
         fetched = registry.download(version, Path(part))
-        try:
-            fetched.rename(folder)
-        except OSError:
-            # Another process was quicker; what it wrote is the same.
-            if not folder.is_dir():
-                raise
-    prune(folder.parent, COPIES)
+        digest = known or files_hash(fetched)
+        folder = copies / digest[:20]
+        if not _is_whole(folder, digest):
+            shutil.rmtree(folder, ignore_errors=True)
+            _move(fetched, folder)
+    prune(copies, COPIES)
     return folder
+
+
+def _is_whole(folder: Path, digest: str) -> bool:
+    return folder.is_dir() and files_hash(folder) == digest
+
+
+def _move(fetched: Path, folder: Path) -> None:
+    try:
+        fetched.rename(folder)
+    except OSError:
+        # Another process was quicker; what it wrote is the same.
+        if not folder.is_dir():
+            raise

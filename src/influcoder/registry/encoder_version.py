@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from influcoder.core import tags
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -30,12 +32,22 @@ class EncoderVersion:
     @property
     def decoder_fingerprint(self) -> str:
         """The decoder checkpoint that it was distilled for."""
-        return self.tags["decoder.fingerprint"]
+        return self.tags[tags.DECODER]
 
     @property
     def label_set_id(self) -> str:
         """The labels that it was distilled from."""
-        return self.tags["labelset.id"]
+        return self.tags[tags.LABEL_SET]
+
+    @property
+    def teacher_id(self) -> str:
+        """The teacher of those labels; empty where the tags do not say it."""
+        return self.tags.get(tags.TEACHER, "")
+
+    @property
+    def files_digest(self) -> str | None:
+        """SHA-256 over its files; None where the tags do not say it."""
+        return self.tags.get(tags.FILES)
 
     def figure(self, tag: str) -> float | None:
         """A tag as a number; None where it is missing or says that it is unknown."""
@@ -45,26 +57,25 @@ class EncoderVersion:
             return None
 
 
-def agreement_words(tags: Mapping[str, str]) -> str:
+def agreement_words(known: Mapping[str, str]) -> str:
     """A version's agreement at training between its floor and its ceiling; what its tags do not say is unknown."""
     floor = "floor unknown"
-    if "agreement.floor" in tags:
-        lift = f"{tags['agreement.lift']} [{tags['agreement.lift.lo']}, {tags['agreement.lift.hi']}]"
-        floor = f"floor {tags['agreement.floor']} ({tags['agreement.floor.of']}), lift {lift}"
-    rho, lo, hi = (tags.get(f"agreement.{part}", "?") for part in ("rho", "lo", "hi"))
-    interval = f"{rho} [{lo}, {hi}]"
-    return f"{interval}, {floor}, ceiling {tags.get('labels.ceiling', 'unknown')}"
+    if tags.FLOOR in known:
+        lift = f"{known[tags.LIFT]} [{known[tags.LIFT_LO]}, {known[tags.LIFT_HI]}]"
+        floor = f"floor {known[tags.FLOOR]} ({known[tags.FLOOR_OF]}), lift {lift}"
+    rho, lo, hi = (known.get(tag, "?") for tag in (tags.RHO, tags.LO, tags.HI))
+    return f"{rho} [{lo}, {hi}], {floor}, ceiling {known.get(tags.CEILING, 'unknown')}"
 
 
 def agreement_figures(found: EncoderVersion) -> dict[str, float | None]:
     """The same as numbers; what the tags do not say is None."""
     figures = {
-        "agreement": "agreement.rho",
-        "agreement_lo": "agreement.lo",
-        "agreement_hi": "agreement.hi",
-        "agreement_floor": "agreement.floor",
-        "agreement_lift": "agreement.lift",
-        "agreement_ceiling": "labels.ceiling",
+        "agreement": tags.RHO,
+        "agreement_lo": tags.LO,
+        "agreement_hi": tags.HI,
+        "agreement_floor": tags.FLOOR,
+        "agreement_lift": tags.LIFT,
+        "agreement_ceiling": tags.CEILING,
     }
     return {name: found.figure(tag) for name, tag in figures.items()}
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from influcoder.core.errors import IntegrityError, RegistryError
-from influcoder.core.files import FILES, files_hash
+from influcoder.core.files import files_hash
 from influcoder.core.processes import is_gone, mark
+from influcoder.core.tags import FILES
 from influcoder.registry.catalogue import Catalogue, is_plain, page_of, unreachable
 from influcoder.registry.encoder_version import EncoderVersion, Evidence
 from influcoder.settings.servers import MlflowSettings

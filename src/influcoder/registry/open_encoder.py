@@ -1,5 +1,7 @@
 """An encoder version of the registry, ready to embed."""
 
+import tempfile
+import weakref
 from pathlib import Path
 
 from influcoder.encoder import Encoder
@@ -8,15 +10,24 @@ from influcoder.registry.mlflow_registry import Registry
 from influcoder.settings.tree import Settings
 
 
-def open_encoder(registry: Registry, version: EncoderVersion, folder: Path, settings: Settings) -> Encoder:
-    """Fetch an encoder version as it answers.
+def open_encoder(registry: Registry, version: EncoderVersion, settings: Settings) -> Encoder:
+    """Fetch an encoder version and open it; its files are verified, and go when the encoder does.
 
     Args:
         registry: where the version is.
         version: which.
-        folder: where its files go; it must outlive the encoder.
         settings: say how much of a text a text encoder sees.
+    Raises:
+        IntegrityError: its files are not those that were registered.
     """
-    encoder = Encoder(str(registry.download(version, folder)), settings.encoder.max_tokens)
+    folder = tempfile.TemporaryDirectory(prefix="influcoder-encoder-")
+    encoder = encoder_at(registry.download(version, Path(folder.name)), version, settings)
+    weakref.finalize(encoder, folder.cleanup)
+    return encoder
+
+
+def encoder_at(folder: Path, version: EncoderVersion, settings: Settings) -> Encoder:
+    """Open an encoder version whose files are in a folder, which must outlive it."""
+    encoder = Encoder(str(folder), settings.encoder.max_tokens)
     encoder.uri = f"encoder version {version.version}"
     return encoder

@@ -19,8 +19,8 @@ _AGREEMENT = tuple(f"agreement{part}" for part in ("", "_lo", "_hi", "_floor", "
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is to be attributed: a sample, or a prompt with the answer, which the decoder gives where there is none."""
+class Exchange:
+    """What is to be attributed: a prompt with its answer, which the decoder gives where there is none, or a sample."""
 
     id: str = ""
     prompt: str = ""
@@ -35,7 +35,7 @@ class Sink(Protocol):
         """Take some rows."""
 
 
-def read_outputs(path: Path) -> Iterator[Asked]:
+def read_outputs(path: Path) -> Iterator[Exchange]:
     """The outputs of a JSONL or Parquet file: `prompt` and `answer`, or `context` and `target`; `id` if any.
 
     Raises:
@@ -49,18 +49,18 @@ def read_outputs(path: Path) -> Iterator[Asked]:
     return _read(path)
 
 
-def _read(path: Path) -> Iterator[Asked]:
+def _read(path: Path) -> Iterator[Exchange]:
     records = (parquet_records if path.suffix == ".parquet" else jsonl_records)(str(path))
     known: dict[str, str] = {}
     empty = True
     for record, where in records:
         empty = False
-        asked = _asked(record, where)
-        name = asked.sample.id if asked.sample else asked.id
-        content = asked.sample.hash if asked.sample else content_id(asked.prompt, asked.answer)
+        exchange = _exchange(record, where)
+        name = exchange.sample.id if exchange.sample else exchange.id
+        content = exchange.sample.hash if exchange.sample else content_id(exchange.prompt, exchange.answer)
         if name and known.setdefault(name, content) != content:
             raise SampleError(f"{where}: id {name!r} stands for two different outputs.", "Make the ids unique.")
-        yield asked
+        yield exchange
     if empty:
         raise SampleError(f"{path} holds no output.", "Give records with prompt and answer, or context and target.")
 
@@ -125,12 +125,12 @@ class _Parquet:
         self._writer.close()
 
 
-def _asked(record: Mapping[str, Any], where: str) -> Asked:
+def _exchange(record: Mapping[str, Any], where: str) -> Exchange:
     if record.get("target"):
-        return Asked(sample=sample_of({**record, "source": record.get("source") or "output"}, where))
+        return Exchange(sample=sample_of({**record, "source": record.get("source") or "output"}, where))
     parts = {name: record.get(name) or "" for name in ("id", "prompt", "answer")}
     if not all(isinstance(value, str) for value in parts.values()):
         raise SampleError(f"{where}: id, prompt and answer are texts.")
     if not (parts["prompt"].strip() or parts["answer"].strip()):
         raise SampleError(f"{where} holds nothing to attribute.", "Give prompt and answer, or context and target.")
-    return Asked(parts["id"], parts["prompt"], parts["answer"])
+    return Exchange(parts["id"], parts["prompt"], parts["answer"])

@@ -3,45 +3,38 @@
 import tempfile
 from pathlib import Path
 
-from influcoder.index import Manifest
+from influcoder.core import tags
 from influcoder.index.publish import copy
-from influcoder.registry.encoder_version import EncoderVersion
-from influcoder.registry.mlflow_registry import CHAMPION, Registry
+from influcoder.registry.mlflow_registry import CHAMPION
+from influcoder.serving.champion import ServedChampion
 from influcoder.serving.model_spec import model_spec
-from influcoder.storage.folder import Folder, Objects
+from influcoder.serving.provenance import Provenance
+from influcoder.storage.folder import Folder
 
 
-def package(registry: Registry, store: Objects, version: EncoderVersion, manifest: Manifest) -> str:
-    """Register an encoder version together with an index of its own, unless that is done; the URI of the model.
+def package(champion: ServedChampion) -> str:
+    """Register an encoder version together with its index, unless that is done; the URI of the model.
 
     What is packed of the champion becomes the champion of the packed ones.
 
     Args:
-        registry: holds the version, and gets the model.
-        store: holds the index.
-        version: the encoder.
-        manifest: of the index.
+        champion: the version and its index.
     """
-    tags = {
-        "encoder.version": version.version,
-        "index.id": manifest.id,
-        "corpus.uri": manifest.corpus_uri,
-        "decoder.fingerprint": version.decoder_fingerprint,
-        "labelset.id": version.label_set_id,
-    }
-    number = registry.packed(tags)
+    registry, version, behind = champion.registry, champion.version, champion.provenance
+    number = registry.packed(behind.tags())
     if number is None:
         with tempfile.TemporaryDirectory() as files, tempfile.TemporaryDirectory() as index:
-            copy(store, manifest, Folder(Path(index)))
-            encoder = registry.download(version, Path(files))
-            number = registry.pack(model_spec(registry.model, encoder, Path(index)), tags, _card(version, manifest))
+            copy(champion.store, behind.index, Folder(Path(index)))
+            model = model_spec(registry.model, registry.download(version, Path(files)), Path(index))
+            number = registry.pack(model, behind.tags(), _card(behind))
     if CHAMPION in version.aliases:
         registry.prefer(number)
     return f"models:/{registry.answers}/{number}"
 
 
-def _card(version: EncoderVersion, manifest: Manifest) -> str:
-    rho, lo, hi = (version.figure(f"agreement.{name}") for name in ("rho", "lo", "hi"))
+def _card(behind: Provenance) -> str:
+    version, manifest = behind.version, behind.index
+    rho, lo, hi = (version.figure(tag) for tag in (tags.RHO, tags.LO, tags.HI))
     agreement = (
         "unknown"
         if rho is None

@@ -22,14 +22,14 @@ def caveats(
     Returns:
         a sentence for each thing that is wrong.
     """
-    said = [trust_of(store, model)]
+    found = [trust_of(store, model)]
     if fingerprint != champion.decoder_fingerprint:
-        said.insert(
+        found.insert(
             0,
             f"encoder version {champion.version} was distilled for decoder {champion.decoder_fingerprint[:12]}, "
             f"but {decoder_uri} is {fingerprint[:12]}: run influcoder check.",
         )
-    return tuple(line for line in said if line)
+    return tuple(line for line in found if line)
 
 
 def last_verdict(store: ObjectStore, champion: EncoderVersion) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from faults.conftest import with_champion
 from faults.points import one_later_each_time, some_of
 from faults.writes import places
 from influcoder.core.provenance import now
+from influcoder.core.tags import APPROVAL
 from influcoder.decoder.load import load_decoder
 from influcoder.index import Index, load_manifest
 from influcoder.registry.champions import Champions
@@ -24,7 +25,7 @@ from monitoring.alerts.outbox import Outbox
 from monitoring.causes.record import load_cause
 from monitoring.checks.record import checks, save_check
 from monitoring.loop.decoder_versions import decoders
-from monitoring.loop.promotion import APPROVAL, APPROVED, Stage, slot_of
+from monitoring.loop.promotion import APPROVED, Stage, slot_of
 
 # More than a deliverer's lease, and less than what S3 forgives a clock.
 LATER = 360

@@ -8,15 +8,15 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from influcoder.core.errors import InflucoderError, SampleError, ServiceError
 from influcoder.serving.web.bodies import LARGEST, Attribute, Embed, Score
-from influcoder.serving.web.desk import Desk
+from influcoder.serving.web.service import Service
 
 # The page holds all that it needs; what is pasted into it may come from anywhere.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 _HEADERS = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
-def application(desk: Desk) -> FastAPI:
-    """The application over a desk."""
+def application(service: Service) -> FastAPI:
+    """The application over a service."""
     app = FastAPI(title="Influcoder", description=application.__doc__ or "", docs_url=None, redoc_url=None)
     page = resources.files("influcoder.serving.web").joinpath("page.html").read_text()
 
@@ -44,11 +44,11 @@ def application(desk: Desk) -> FastAPI:
 
     @app.get("/api/state")
     def _state() -> dict[str, Any]:
-        return desk.state()
+        return service.state()
 
     @app.post("/api/attribute")
     def _attribute(body: Attribute) -> dict[str, Any]:
-        found = desk.answers([item.asked() for item in body.outputs], body.k, body.least, body.private)
+        found = service.answers([item.exchange() for item in body.outputs], body.k, body.least, body.private)
         answers = [
             {"id": a.output.id, "prompt": a.output.context, "answer": a.output.target, "rows": a.rows()} for a in found
         ]
@@ -56,12 +56,12 @@ def application(desk: Desk) -> FastAPI:
 
     @app.post("/api/embed")
     def _embed(body: Embed) -> dict[str, Any]:
-        vectors = desk.embed([item.sample() for item in body.samples])
-        return {"dimensions": vectors.shape[1], "vectors": vectors.tolist(), "warnings": desk.warnings()}
+        vectors = service.embed([item.sample() for item in body.samples])
+        return {"dimensions": vectors.shape[1], "vectors": vectors.tolist(), "warnings": service.warnings()}
 
     @app.post("/api/score")
     def _score(body: Score) -> dict[str, Any]:
         roles = ([item.sample() for item in role] for role in (body.queries, body.candidates))
-        return {"scores": desk.scores(*roles).tolist(), "warnings": desk.warnings()}
+        return {"scores": service.scores(*roles).tolist(), "warnings": service.warnings()}
 
     return app

@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from influcoder.core.errors import SampleError
 from influcoder.samples import Sample
 from influcoder.samples.sample import content_id
-from influcoder.serving.outputs import Asked
+from influcoder.serving.outputs import Exchange
 
 # Characters of one text; an encoder and a decoder see the first thousands of tokens at most.
 LONGEST = 50_000
@@ -42,9 +42,9 @@ class Output(_Body):
     prompt: str = Field("", max_length=LONGEST)
     answer: str = Field("", max_length=LONGEST)
 
-    def asked(self) -> Asked:
-        """The same for the answerer."""
-        return Asked(self.id, self.prompt, self.answer)
+    def exchange(self) -> Exchange:
+        """The same for the library."""
+        return Exchange(self.id, self.prompt, self.answer)
 
 
 class Attribute(_Body):
