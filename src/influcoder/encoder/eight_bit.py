@@ -78,7 +78,7 @@ def _export(model: Any, path: Path) -> None:
         try:
             torch.onnx.export(
                 _Bare(model[0].auto_model, names),
-                tuple(features[name] for name in names),
+                tuple(features[name].to(model.device) for name in names),
                 str(whole),
                 input_names=names,
                 output_names=["states"],
