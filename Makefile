@@ -26,6 +26,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/house.py --check
 
 up: $(STAMP)
 	$(BIN)/influcoder up
