@@ -46,11 +46,9 @@ bench-encoder: $(STAMP)
 	$(BIN)/python -m bench.encoder.run $(BENCH)
 	$(BIN)/python -m bench.encoder.speed
 
-# Two hours the first time, most of it fine-tuning: hidden states, training on from a champion, eight bits.
+# Two hours the first time, most of it fine-tuning: training on from a champion.
 bench-moves: $(STAMP)
-	$(BIN)/python -m bench.encoder.options $(BENCH)
 	$(BIN)/python -m bench.encoder.continual
-	$(BIN)/python -m bench.encoder.eight_bits
 
 # Harmful prompts found by ten others, and what a decoder learns without them; what was labelled and trained is kept.
 bench-filter: $(STAMP)

@@ -99,7 +99,7 @@ def rank(
 ) -> tuple[Manifest, Sifted]:
     """Bring the corpus' index up to date, score it batch by batch, and draw the line."""
     with tempfile.TemporaryDirectory() as files, workspace() as meanwhile:
-        encoder = open_encoder(registry, champion, Path(files), settings, decoder)
+        encoder = open_encoder(registry, champion, Path(files), settings)
         embedder = embedder_of(registry, champion, encoder)
         index = Index(store, up_to_date(store, champion, encoder, embedder, settings.corpus).manifest)
         rows = cohort_rows(len(index), len(inputs.examples) + len(inputs.benign))

@@ -20,7 +20,6 @@ from influcoder.storage.object_store import ObjectStore
 def index(
     corpus: str | None = None,
     encoder: str = CHAMPION,
-    decoder: str | None = None,
     again: bool = False,
     packaged: bool = False,
 ) -> str:
@@ -29,11 +28,10 @@ def index(
     Args:
         corpus: the pool of samples; from the settings unless given.
         encoder: alias or number of the version to embed with.
-        decoder: the decoder in use now, for encoders that look at its hidden states; from the settings unless given.
         again: read the corpus even where it looks unchanged (size and time of files, revision of a data set).
         packaged: register encoder and index as one MLflow model that attributes; one that is there stays.
     """
-    settings = load_settings(decoder=decoder, corpus=corpus)
+    settings = load_settings(corpus=corpus)
     store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
     version = registry.find(CHAMPION) if encoder == CHAMPION else registry.version(encoder)
     if version is None:

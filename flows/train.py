@@ -122,9 +122,7 @@ def starting_point(settings: Settings, registry: Registry, start: str, folder: P
     """The encoder that fine-tuning begins with; a version that was solved in closed form has nothing to go on from."""
     if start != "base":
         version = registry.version(start)
-        # Integers can't be trained.
-        whole = settings.encoder.model_copy(update={"precision": "float32"})
-        encoder = open_encoder(registry, version, folder, settings.model_copy(update={"encoder": whole}))
+        encoder = open_encoder(registry, version, folder, settings)
         if not encoder.in_closed_form:
             return encoder
     return Encoder(settings.encoder.base, settings.encoder.max_tokens)

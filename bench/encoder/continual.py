@@ -96,7 +96,7 @@ def trained(name: str, setting: Setting, block: Block, start: Encoder) -> tuple[
         setting.teacher,
         [[setting.hashes[row] for row in rows] for rows in (block.queries, block.candidates)],
     )
-    chosen = settings.model_dump(exclude={"depths", "precision"})
+    chosen = settings.model_dump()
     folder = bench_folder() / "encoders" / "continual" / key(*facts, chosen)
     if not folder.is_dir():
         part = folder.with_name(f"{folder.name}.part")

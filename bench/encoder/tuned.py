@@ -18,7 +18,7 @@ def tuned(setting: Setting, window: int, seed: int) -> np.ndarray:
     """Vectors of all samples by a fine-tuned encoder; what was trained before is read."""
     settings = EncoderSettings(recipe="fine-tune", max_tokens=window, seed=seed)
     # Neither is a matter of fine-tuning.
-    facts = settings.model_dump(exclude={"depths", "precision"})
+    facts = settings.model_dump()
     path = bench_folder() / "encoders" / "tuned" / f"{key(setting.hashes, setting.teacher, facts)}.npy"
     if not path.is_file():
         found = distil(Encoder(settings.base, window), labels(setting), settings)

@@ -179,9 +179,9 @@ class Bench:
         plan = Plan("training", tuple(entries), (("bench", "bench"),))
         return assemble(plan, teacher, "bench", Labelled(table, {}, len(rows)))
 
-    def distilled(self, labels: LabelSet, recipe: str, seed: int, depths: tuple[float, ...] = ()) -> np.ndarray:
+    def distilled(self, labels: LabelSet, recipe: str, seed: int) -> np.ndarray:
         """Vectors of all samples by an encoder of some labels; what was made before is read."""
-        settings = EncoderSettings(recipe=recipe, max_tokens=MAX_TOKENS, seed=seed, depths=depths)
+        settings = EncoderSettings(recipe=recipe, max_tokens=MAX_TOKENS, seed=seed)
         folder = bench_folder() / "filter"
         path = folder / f"{key(labels.id, settings.model_dump(), self.setting.hashes)}.npy"
         if not path.is_file():

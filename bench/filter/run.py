@@ -138,14 +138,14 @@ def _random(_bench: Bench, _draw: Draw, seed: int) -> Influence:
     return lambda examples, candidates: generator.standard_normal((len(candidates), len(examples)))
 
 
-def _ours(recipe: str, kind: str = "as it is", depths: tuple[float, ...] = ()) -> Method:
+def _ours(recipe: str, kind: str = "as it is") -> Method:
     def method(bench: Bench, draw: Draw, seed: int) -> Influence:
         train, selection = draw["train"], draw["selection"]
         if kind == "harmless":
             train, selection = (rows[~bench.mixture.is_harmful[rows]] for rows in (train, selection))
         queries = draw["examples"].tolist() if kind == "examples" else []
         labels = bench.labels(train, selection, queries)
-        return bench.by_vectors(bench.distilled(labels, recipe, seed, depths), unit=False)
+        return bench.by_vectors(bench.distilled(labels, recipe, seed), unit=False)
 
     return method
 
@@ -164,7 +164,6 @@ METHODS: Mapping[str, Method] = {
     "ours: fine-tuned": _ours("fine-tune"),
     "ours: closed form, no harmful sample labelled": _ours("kernel", "harmless"),
     "ours: closed form, the ten examples labelled too": _ours("kernel", "examples"),
-    "ours: closed form with hidden states": _ours("kernel", depths=(0.2, 0.6)),
 }
 # Rows that cost what another row costs.
 _TIMED = {

@@ -7,10 +7,11 @@ import numpy as np
 
 from bench.common import interleaved, ratios
 from bench.encoder import baselines as baselines
+from bench.encoder.setting import forward_statistics
 from bench.filter.methods import MAX_TOKENS, Bench
 from influcoder.attribution.filter.scoring import Rule
 from influcoder.encoder import Encoder
-from influcoder.encoder.states import mean_states
+from influcoder.influence.features.tokens import tokenize
 from influcoder.influence.teachers.scores import influence
 from influcoder.settings.labels import EncoderSettings
 
@@ -79,28 +80,26 @@ def measured(bench: Bench, rounds: int, wanted: Collection[str]) -> dict[str, Se
 def _ways(bench: Bench) -> Mapping[str, Callable[[], Way]]:
     samples = bench.setting.samples
 
-    def closed(depths: tuple[float, ...]) -> Way:
+    def closed() -> Way:
         draw = bench.mixture.draw(0)
         labels = bench.labels(draw["train"], draw["selection"])
-        encoder = bench.encoder(labels, EncoderSettings(recipe="kernel", max_tokens=MAX_TOKENS, depths=depths))
-        count = SLOW if depths else QUICK
-        return Way(lambda rows: encoder.embed([encoder.view(samples[row]) for row in rows]), _products, count)
+        encoder = bench.encoder(labels, EncoderSettings(recipe="kernel", max_tokens=MAX_TOKENS))
+        return Way(lambda rows: encoder.embed([encoder.view(samples[row]) for row in rows]), _products, QUICK)
 
     def text() -> Way:
         encoder = Encoder(EncoderSettings().base, MAX_TOKENS)
         return Way(lambda rows: encoder.embed([samples[row].text for row in rows]), _products, QUICK)
 
     def states(rows: Rows) -> np.ndarray:
-        pairs = [(samples[row].context, samples[row].target) for row in rows]
-        return mean_states(bench.decoder, pairs, MAX_TOKENS, (1.0,))
+        tokens = [tokenize(bench.decoder.tokenizer, samples[row], MAX_TOKENS) for row in rows]
+        return forward_statistics(bench.decoder, tokens)[1][:, -1, 1].astype(np.float32)
 
     return {
         "gradient cosine (exact)": lambda: Way(lambda rows: bench.gradients(rows, bench.spec), influence, SLOW),
         "LESS (exact)": lambda: Way(lambda rows: bench.gradients(rows, bench.less_spec), _less, SLOW),
         "RepSim, last block": lambda: Way(states, _products, SLOW),
         "untrained encoder": text,
-        "ours: closed form": lambda: closed(()),
-        "ours: closed form with hidden states": lambda: closed((0.2, 0.6)),
+        "ours: closed form": closed,
     }
 
 

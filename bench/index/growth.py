@@ -60,7 +60,7 @@ def _peak() -> float:
 class _MadeUp:
     """Vectors in clusters, by a seed and the length of a text: what an encoder takes is not measured here."""
 
-    in_closed_form, uri, dimensions, depths = True, "made up", 48, ()
+    in_closed_form, uri, dimensions = True, "made up", 48
 
     def view(self, sample: Sample) -> tuple[str, str]:
         return sample.context, sample.target

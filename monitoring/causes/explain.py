@@ -48,7 +48,7 @@ def explain(settings: Settings, store: ObjectStore, encoder: Encoder, label_set:
         check: the check.
     """
     old, spot = load_label_set(store, label_set), load_label_set(store, check.spot_label_set)
-    then, present = (_scored(settings, encoder, labels) for labels in (old, spot))
+    then, present = (_scored(encoder, labels) for labels in (old, spot))
     same = check.decoder == old.identity.teacher.decoder_fingerprint
     sides = (Side(None, "it is still in use"),) * 2 if same else _sides(settings, store, encoder, old, spot)
     crossing = Crossing(_agreement(then), _agreement(present), sides[0].pair, sides[1].pair, same)
@@ -120,10 +120,8 @@ def _side(
     except InflucoderError as error:
         return Side(None, f"it can't be used any more: {error}".rstrip("."))
     common = np.isfinite(block.labels) & np.isfinite(again.labels)
-    first, second = (
-        agreement(_answers(settings, encoder, block, said), np.where(common, labels, np.nan))
-        for said, labels in ((own, block.labels), (other, again.labels))
-    )
+    scores = encoder.scores(block.queries, block.candidates)
+    first, second = (agreement(scores, np.where(common, labels, np.nan)) for labels in (block.labels, again.labels))
     pair = Pair(second, first) if reverse else Pair(first, second)
     return Side(pair, f"it was loaded from {other.decoder_uri}", again)
 
@@ -142,25 +140,9 @@ def _decoder_of(settings: Settings, labels: LabelSet) -> Decoder:
     return decoder
 
 
-def _scored(settings: Settings, encoder: Encoder, labels: LabelSet) -> Scored:
+def _scored(encoder: Encoder, labels: LabelSet) -> Scored:
     block = labels.evidence("report")
-    return Scored(block, _answers(settings, encoder, block, labels))
-
-
-def _answers(settings: Settings, encoder: Encoder, block: Block, labels: LabelSet) -> np.ndarray:
-    """Scores as they are while the decoder of some labels is in use: an encoder may look at its hidden states."""
-    present, wanted = encoder.decoder, labels.identity.teacher.decoder_fingerprint
-    if not encoder.depths or (present is not None and present.fingerprint == wanted):
-        return encoder.scores(block.queries, block.candidates)
-    try:
-        encoder.decoder = _decoder_of(settings, labels)
-    except InflucoderError:
-        # It is gone, and its states with it.
-        return encoder.scores(block.queries, block.candidates)
-    try:
-        return encoder.scores(block.queries, block.candidates)
-    finally:
-        encoder.decoder = present
+    return Scored(block, encoder.scores(block.queries, block.candidates))
 
 
 def _agreement(item: Scored) -> Agreement:

@@ -12,15 +12,12 @@ import pytest
 
 from flows import breaker
 from influcoder.encoder import Encoder
-from influcoder.encoder.states import mean_states
 from influcoder.labelsets import load_label_set
 from influcoder.registry.mlflow_registry import Registry
-from influcoder.registry.open_encoder import open_encoder
 from influcoder.settings.tree import load_settings
-from influcoder.statistics.agreement import agreement
 from influcoder.storage.object_store import ObjectStore
 from monitoring.checks.findings import Verdict
-from monitoring.checks.record import checks, load_check
+from monitoring.checks.record import checks
 from monitoring.loop.breaker import DEGRADED, RESTORED
 
 STORY = """
@@ -41,16 +38,11 @@ version = train(label())
 promoted = promote(version)
 check()
 again = train(start="champion")
-os.environ["INFLUCODER_ENCODER__DEPTHS"] = "[0.5]"
-seeing = train()
-checked = check(seeing)
-os.environ["INFLUCODER_ENCODER__DEPTHS"] = "[]"
 os.environ["INFLUCODER_LABELS__SEED"] = "1"
 grown = train(label(parent=labels_of(version)))
 os.environ["INFLUCODER_ENCODER__RECIPE"] = "auto"
 both = train(start="champion")
-print(json.dumps(dict(version=version, promoted=promoted, again=again, both=both, seeing=seeing, checked=checked,
-                      grown=grown)))
+print(json.dumps(dict(version=version, promoted=promoted, again=again, both=both, grown=grown)))
 """
 
 
@@ -113,31 +105,6 @@ def test_by_default_the_selection_split_chooses_between_recipes(story, registry)
     best = max(tried[0][0].value, *(metric.value for metric in tried[1] if metric.step))
     card = client.get_model_version("closed-form", version.version).description
     assert f"selection ρ {best:.3f}; preferred to what was" in card
-
-
-def test_hidden_states_are_an_input_where_asked_for(story, registry, tiny_decoder, tmp_path):
-    version = registry.version(story["seeing"])
-    block = load_label_set(ObjectStore(load_settings().store), version.label_set_id).evidence("report")
-    encoder = open_encoder(registry, version, tmp_path, load_settings())
-    assert encoder.depths == (0.5,)
-    assert encoder.decoder.fingerprint == tiny_decoder.fingerprint
-    rho = agreement(encoder.scores(block.queries, block.candidates), block.labels).rho.value
-    assert rho == pytest.approx(float(version.tags["agreement.rho"]), abs=1e-4)
-    record = load_check(ObjectStore(load_settings().store), story["checked"])
-    assert record.encoder_version == version.version
-    pairs = [(sample.context, sample.target) for sample in block.queries[:3]]
-    states = mean_states(tiny_decoder, pairs, encoder.model.max_seq_length, encoder.depths)
-    asked = pd.DataFrame(
-        {
-            "context": [context for context, _ in pairs],
-            "target": [target for _, target in pairs],
-            "states": [row.astype(float).tolist() for row in states],
-        }
-    )
-    served = mlflow.pyfunc.load_model(f"models:/closed-form/{version.version}")
-    np.testing.assert_allclose(np.stack(served.predict(asked)["vector"]), encoder.embed(pairs), atol=1e-4)
-    with pytest.raises(Exception, match="hidden states"):
-        served.predict(asked[["context", "target"]])
 
 
 def test_labels_that_continue_others_are_learnt_together_with_them(story, registry):

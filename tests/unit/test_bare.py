@@ -1,5 +1,6 @@
 """The closed form in NumPy alone gives the vectors of the one that torch runs."""
 
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
+from influcoder.core.errors import EncoderError
 from influcoder.encoder import Encoder
 from influcoder.encoder.kernel_numpy import BareEncoder, is_closed_form
 from influcoder.encoder.kernel_solver import Lessons, solve
@@ -52,7 +55,31 @@ def test_it_knows_its_kind(pair, tmp_path):
     assert is_closed_form(pair.folder)
     (tmp_path / "modules.json").write_text('[{"type": "sentence_transformers.models.Transformer"}]')
     assert not is_closed_form(tmp_path)
-    assert not pair.bare.looks_at_states
+
+
+@pytest.fixture
+def older(pair, tmp_path):
+    """A function: the same closed form as it was saved when decoders' hidden states could be an input."""
+
+    def make(*depths):
+        folder = shutil.copytree(pair.folder, tmp_path / "older")
+        weights = folder / "lexical.safetensors"
+        save_file(load_file(weights) | {"depths": np.array(depths, np.float32)}, weights)
+        return folder
+
+    return make
+
+
+def test_an_older_one_that_looks_at_text_alone_gives_the_same_vectors(pair, older):
+    folder, views = older(), [("some context", "a target"), ("", "another one")]
+    np.testing.assert_array_equal(Encoder(str(folder), 24).embed(views), pair.whole.embed(views))
+    np.testing.assert_array_equal(BareEncoder(folder).embed(views), pair.bare.embed(views))
+
+
+@pytest.mark.parametrize("kind", [BareEncoder, lambda folder: Encoder(str(folder), 24)])
+def test_an_older_one_that_looks_at_hidden_states_is_refused(older, kind):
+    with pytest.raises(EncoderError, match="looks at hidden states, which are no longer an input; train again"):
+        kind(older(0.2, 0.6))
 
 
 def test_it_needs_no_torch(pair):

@@ -190,7 +190,7 @@ def test_a_corpus_that_changed_meanwhile_is_said_to(encoder, store, corpus, samp
 class Counting:
     """Stands where an encoder does, and counts what it is shown."""
 
-    in_closed_form, uri, dimensions, depths = True, "counting", 4, ()
+    in_closed_form, uri, dimensions = True, "counting", 4
 
     def __init__(self):
         self.embedded = 0

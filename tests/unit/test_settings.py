@@ -43,6 +43,12 @@ def test_file_overrides_defaults(write):
     assert settings.drift.min_queries == DEFAULTS.drift.min_queries
 
 
+@pytest.mark.parametrize("line", ["depths = [0.2]", "precision = 'int8'"])
+def test_a_setting_that_was_removed_is_named(write, line):
+    write(f"[encoder]\n{line}\n")
+    assert f"{line.split()[0]} was removed" in refused()
+
+
 def test_environment_overrides_the_file(write, monkeypatch):
     write('corpus = "docs:json"\n[drift]\nmargin = 0.1\nmin_queries = 20\n')
     monkeypatch.setenv("INFLUCODER_CORPUS", "docs:textwrap")

@@ -75,8 +75,7 @@ def test_estimates_that_are_not_finite_are_refused(bad):
         lambda: Limits(when_untrusted="pray"),
         lambda: Limits(floor=1.0),
         lambda: Limits(margin=-0.1),
-        lambda: Steering(refresh_every=0),
-        lambda: Steering(depths=(0.0,)),
+        lambda: Steering(labels=0),
         lambda: Steering(teacher=TeacherSpec(method="less")),
     ],
 )

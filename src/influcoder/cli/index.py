@@ -18,7 +18,6 @@ def index(
         str | None, typer.Option(help="docs:PACKAGES, hf:NAME, or a path or s3:// address of .jsonl or .parquet")
     ] = None,
     encoder: Annotated[str, typer.Option(help="alias or number of the version to embed with")] = "champion",
-    decoder: Annotated[str | None, typer.Option(help="for encoders that look at its hidden states")] = None,
     again: Annotated[bool, typer.Option("--again", help="read the corpus even where it looks unchanged")] = False,
     package: Annotated[
         bool, typer.Option("--package", help="also register encoder and index as one MLflow model that attributes")
@@ -31,7 +30,7 @@ def index(
     """
     from flows.index import index as flow
 
-    found = flow(corpus, encoder, decoder, again, package)
+    found = flow(corpus, encoder, again, package)
     if not found:
         raise RegistryError("there is no champion yet.", "Run: influcoder train, then influcoder promote")
     console.print(f"index {found}")

@@ -96,8 +96,8 @@ def _in_closed_form(
 
     lessons = _lessons(labels, earlier)
     max_tokens = labels.identity.teacher.spec.max_tokens
-    model, attempts = solve(lessons, decoder, max_tokens, settings.seed, settings.depths)
-    encoder = Encoder.of(model, decoder)
+    model, attempts = solve(lessons, decoder, max_tokens, settings.seed)
+    encoder = Encoder.of(model)
     for number, attempt in enumerate(attempts, 1):
         say(number, {"left_out.rho": attempt.left_out})
     selection = rho_of(encoder, labels.evidence("selection"))

@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
+from influcoder.core.errors import EncoderError
 from influcoder.samples import Sample
 
 Array = np.ndarray
@@ -25,22 +26,22 @@ _MASK = 0xFFFFFFFF
 
 
 class BareEncoder:
-    """A closed form that looks at no hidden states.
+    """A closed form.
 
     Args:
         folder: its sentence-transformers directory.
+    Raises:
+        EncoderError: it is an older one that looks at the decoder's hidden states too.
     """
 
     def __init__(self, folder: Path) -> None:
         self._arrays = load_file(folder / _WEIGHTS)
+        if len(self._arrays.get("depths", ())):
+            what = f"encoder {str(folder)!r} can't be loaded"
+            raise EncoderError(f"{what}: it looks at hidden states, which are no longer an input; train again")
         self._tokenizer = Tokenizer.from_file(str(folder / _WORDS))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-
-    @property
-    def looks_at_states(self) -> bool:
-        """Whether it needs the decoder's hidden states, so that it can't be asked here."""
-        return bool(len(self._arrays.get("depths", ())))
 
     def view(self, sample: Sample) -> Pair:
         """What the encoder sees of a sample."""

@@ -12,7 +12,6 @@ import torch
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.encoder.lexical import SURFACE, LexicalKernel, counts, dense_features, inverse_frequencies, n_grams
 from influcoder.encoder.result import Attempt
-from influcoder.encoder.states import mean_states
 from influcoder.samples import Sample
 from influcoder.statistics.agreement import per_query_spearman
 
@@ -25,7 +24,7 @@ PENALTIES = (0.03, 0.1, 0.3)
 # Each direction costs two bytes of every sample in an index; 48 of them are 96 bytes.
 MOST_DIRECTIONS = 48
 SPECTRUM = 0.999
-# Surfaces and token means of context and target, and n-grams: each counts alike, as do two for each depth of states.
+# Surfaces and token means of context and target, and n-grams: each counts alike.
 PARTS = 5
 # Components of the token embeddings; a decoder's table may have thousands.
 TABLE_WIDTH = 128
@@ -72,9 +71,7 @@ def coordinates(labels: Array, queries: Array) -> Array:
     return gram[:, queries] @ vectors[:, :kept] / np.sqrt(values[:kept])
 
 
-def solve(
-    lessons: Lessons, decoder: Decoder, max_tokens: int, seed: int, depths: Sequence[float] = ()
-) -> tuple[LexicalKernel, list[Attempt]]:
+def solve(lessons: Lessons, decoder: Decoder, max_tokens: int, seed: int) -> tuple[LexicalKernel, list[Attempt]]:
     """The encoder that leaving one sample out prefers, and everything that was tried, the best first.
 
     Args:
@@ -82,20 +79,16 @@ def solve(
         decoder: gives tokenizer and token embeddings.
         max_tokens: what the teacher saw of a sample.
         seed: of that draw.
-        depths: where the decoder's hidden states are an input too, see `mean_states`; nowhere unless given.
     """
     lessons = _drawn(lessons, seed)
     pairs = [(sample.context, sample.target) for sample in lessons.samples]
     table, tokenizer = _table(decoder), decoder.tokenizer.backend_tokenizer
     dense = dense_features(tokenizer, table, pairs, max_tokens)
-    if depths:
-        dense = np.concatenate([dense, mean_states(decoder, pairs, max_tokens, depths)], axis=1)
-    mean, scale = dense.mean(0), _scale(dense, table.shape[1], 2 * len(depths))
-    parts = PARTS + 2 * len(depths)
+    mean, scale = dense.mean(0), _scale(dense, table.shape[1])
     centres = (dense - mean) * scale
     idf = inverse_frequencies(counts(pairs))
     grams = n_grams(pairs, idf)
-    distances = (_squares(centres) + 2 * (1 - (grams @ grams.T).toarray())) / parts
+    distances = (_squares(centres) + 2 * (1 - (grams @ grams.T).toarray())) / PARTS
     targets = coordinates(lessons.labels, lessons.queries)
     bias = targets.mean(0)
     attempts = [_attempt(lessons, distances, targets, *choice) for choice in product(BANDWIDTHS, PENALTIES)]
@@ -103,15 +96,14 @@ def solve(
     best = attempts[0]
     kernel = np.exp(-best.bandwidth * distances)
     coefficients = np.linalg.solve(kernel + best.penalty * np.eye(len(kernel)), targets - bias)
-    width = np.sqrt(best.bandwidth / parts)
+    width = np.sqrt(best.bandwidth / PARTS)
     arrays = {
         "table": torch.from_numpy(table).half(),
         **_floats(mean=mean, scale=scale * width, centres=centres * width, idf=idf, gram_values=grams.data),
-        **_floats(coefficients=coefficients, bias=bias, bandwidth=np.array(best.bandwidth / parts)),
+        **_floats(coefficients=coefficients, bias=bias, bandwidth=np.array(best.bandwidth / PARTS)),
         "gram_places": torch.from_numpy(grams.indices),
         "gram_starts": torch.from_numpy(grams.indptr),
         "max_tokens": torch.tensor(max_tokens),
-        **_floats(depths=np.array(depths)),
     }
     return LexicalKernel(tokenizer, arrays), attempts
 
@@ -135,16 +127,14 @@ def _table(decoder: Decoder) -> Array:
     return (weights @ vectors[:, -TABLE_WIDTH:]).half().float().numpy()
 
 
-def _scale(dense: Array, width: int, states: int) -> Array:
+def _scale(dense: Array, width: int) -> Array:
     """What makes each group of columns add about as much to a distance.
 
-    Surface features count alike, whatever their units; of the token embeddings' components, and of those of the
-    hidden states, the large ones count more.
+    Surface features count alike, whatever their units; of the token embeddings' components the large ones count more.
     """
-    ends = np.cumsum([2 * SURFACE, width, width])
-    surfaces, *means, rest = np.split(dense.var(0), ends)
+    surfaces, *means = np.split(dense.var(0), [2 * SURFACE, 2 * SURFACE + width])
     shares = [part * SURFACE for part in np.split(surfaces, 2)]
-    shares += [np.full(len(part), part.sum()) for part in (*means, *np.split(rest, max(1, states)))]
+    shares += [np.full(len(part), part.sum()) for part in means]
     spread = np.concatenate(shares)
     # What is the same in all labelled samples says nothing, and must not set a new sample apart from all of them.
     return np.where(spread > 1e-9, 1 / np.sqrt(spread.clip(1e-9)), 0)

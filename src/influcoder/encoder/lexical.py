@@ -7,8 +7,7 @@ n-grams of the target. A Gaussian kernel holds it against every labelled sample,
 that into coordinates along the leading directions of the labels.
 
 This file is stored with every encoder of its kind and imports nothing of ours, so that a directory loads elsewhere:
-`SentenceTransformer(folder, trust_remote_code=True).encode([(context, target), ...])`. An encoder that looks at the
-decoder's hidden states too takes `(context, target, states)`, and says so where they are missing.
+`SentenceTransformer(folder, trust_remote_code=True).encode([(context, target), ...])`.
 """
 
 import re
@@ -45,13 +44,11 @@ class LexicalKernel(InputModule):
             shape (features,); `idf`, shape (buckets,); `centres`, the scaled dense features of the labelled samples,
             shape (centres, features); their n-grams as `gram_values`, `gram_places`, `gram_starts` (a sparse matrix by
             rows); `coefficients`, shape (centres, directions); `bias`, shape (directions,); `bandwidth`, a number that
-            the n-grams' part of a distance is multiplied with; `max_tokens`, what the decoder saw of a sample;
-            `depths`, the shares of the decoder's blocks behind which its hidden states are an input too, mostly none.
+            the n-grams' part of a distance is multiplied with; `max_tokens`, what the decoder saw of a sample.
     """
 
     def __init__(self, tokenizer: Tokenizer, arrays: dict[str, Tensor]) -> None:
         super().__init__()
-        arrays = {"depths": torch.zeros(0), **arrays}
         self.tokenizer = tokenizer
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
@@ -69,22 +66,11 @@ class LexicalKernel(InputModule):
         """Dense features and n-gram overlaps with every centre; a lone string is a target without context."""
         pairs = [("", item) if isinstance(item, str) else (item[0], item[1]) for item in inputs]
         dense = dense_features(self.tokenizer, self._table, pairs, self._seen)
-        if len(self.depths):
-            dense = np.concatenate([dense, self._states(inputs)], axis=1)
         overlaps = n_grams(pairs, self._idf) @ self._grams.T
         return {
             "dense": torch.from_numpy(dense.astype(np.float32)),
             "overlaps": torch.from_numpy(overlaps.toarray().astype(np.float32)),
         }
-
-    def _states(self, inputs: Sequence[Any]) -> np.ndarray:
-        if any(isinstance(item, str) or len(item) < 3 for item in inputs):
-            raise ValueError(
-                "this encoder looks at the decoder's mean hidden states behind "
-                f"{', '.join(f'{depth:.0%}' for depth in self.depths.tolist())} of its blocks: "
-                "give (context, target, states), or use one that was trained with encoder.depths = []."
-            )
-        return np.stack([np.asarray(item[2], np.float32) for item in inputs])
 
     def forward(self, features: dict[str, Tensor], **_more: Any) -> dict[str, Tensor]:
         """Adds `sentence_embedding`, shape (samples, directions)."""
@@ -110,10 +96,18 @@ class LexicalKernel(InputModule):
 
     @classmethod
     def load(cls, model_name_or_path: str, **more: Any) -> "LexicalKernel":
-        """Read a directory, or a model of a hub."""
+        """Read a directory, or a model of a hub.
+
+        Raises:
+            ValueError: it is an older one that looks at the decoder's hidden states too.
+        """
         options = {name: more[name] for name in HUB if name in more}
         weights, words = (cls.load_file_path(model_name_or_path, filename=name, **options) for name in (WEIGHTS, WORDS))
-        return cls(Tokenizer.from_file(words), load_file(weights))
+        arrays = load_file(weights)
+        # Older encoders name the depths of the decoder at which they look; most of them name none.
+        if len(arrays.pop("depths", ())):
+            raise ValueError("it looks at hidden states, which are no longer an input; train again")
+        return cls(Tokenizer.from_file(words), arrays)
 
 
 def dense_features(tokenizer: Tokenizer, table: np.ndarray, pairs: Sequence[Pair], max_tokens: int) -> np.ndarray:

@@ -17,15 +17,12 @@ from influcoder.core.progress import progress
 from influcoder.samples import Sample
 
 if TYPE_CHECKING:
-    from influcoder.decoder.checkpoint import Decoder
     from influcoder.encoder.lexical import LexicalKernel
 
 Tensor = torch.Tensor
 BATCH = 32
 # A text, or context and target apart.
 View = str | tuple[str, str]
-# The same, and the decoder's hidden states where an encoder looks at them.
-_Input = View | tuple[str, str, np.ndarray]
 _MODULES, _CODE, _KERNEL = "modules.json", "lexical.py", "LexicalKernel"
 _LIBRARY = "sentence_transformers."
 
@@ -39,18 +36,14 @@ class Encoder:
         uri: a sentence-transformers directory, `package:NAME` (an installed package that carries one in its
             folder `model`) or `hf:NAME`.
         max_tokens: a text encoder's texts are cut off after so many tokens.
-        decoder: the one in use, for an encoder that looks at hidden states.
     Attributes:
         in_closed_form: whether it was solved for, and sees context and target apart.
-        precision: what it computes with, `float32` or `int8`.
     Raises:
         EncoderError: there is no such encoder, or it can't be read.
     """
 
-    precision = "float32"
-
-    def __init__(self, uri: str, max_tokens: int, decoder: "Decoder | None" = None) -> None:
-        self.uri, self.decoder = uri, decoder
+    def __init__(self, uri: str, max_tokens: int) -> None:
+        self.uri = uri
         address = _address(uri)
         try:
             kinds = _kinds(address)
@@ -65,10 +58,10 @@ class Encoder:
             self.model.max_seq_length = max_tokens
 
     @classmethod
-    def of(cls, kernel: "LexicalKernel", decoder: "Decoder | None" = None) -> "Encoder":
+    def of(cls, kernel: "LexicalKernel") -> "Encoder":
         """The encoder that a closed form is."""
         encoder = cls.__new__(cls)
-        encoder.uri, encoder.in_closed_form, encoder.decoder = "closed form", True, decoder
+        encoder.uri, encoder.in_closed_form = "closed form", True
         encoder.model = _around(kernel)
         return encoder
 
@@ -81,21 +74,18 @@ class Encoder:
 
         Args:
             views: texts, or pairs of context and target; see `view`.
-        Raises:
-            EncoderError: hidden states are an input, and no decoder was given.
         """
-        inputs = self._inputs(views)
         order = sorted(range(len(views)), key=lambda index: -sum(map(len, views[index])))
         groups = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
         vectors = np.zeros((len(views), self.dimensions), np.float32)
         self.model.eval()
         with torch.inference_mode(), progress("embedding", len(views)) as ticker:
             for group in groups:
-                vectors[group] = self.forward([inputs[index] for index in group]).cpu().numpy()
+                vectors[group] = self.forward([views[index] for index in group]).cpu().numpy()
                 ticker.advance(len(group))
         return vectors
 
-    def forward(self, views: Sequence[_Input]) -> Tensor:
+    def forward(self, views: Sequence[View]) -> Tensor:
         """Vectors of samples with their graph, shape (samples, dimensions)."""
         features = {name: value.to(self.model.device) for name, value in self._tokens(views).items()}
         found = self.model(features)["sentence_embedding"].float()
@@ -107,11 +97,6 @@ class Encoder:
         vectors = dict(zip(views, self.embed(views), strict=True))
         left, right = (np.stack([vectors[self.view(sample)] for sample in role]) for role in (queries, candidates))
         return np.clip(left @ right.T, -1, 1)
-
-    @property
-    def depths(self) -> tuple[float, ...]:
-        """Shares of the decoder's blocks behind which hidden states are an input; mostly none."""
-        return tuple(self.model[0].depths.tolist()) if self.in_closed_form else ()
 
     @property
     def dimensions(self) -> int:
@@ -128,21 +113,7 @@ class Encoder:
             (folder / _MODULES).write_text(json.dumps(modules, indent=2))
         return folder
 
-    def _inputs(self, views: Sequence[View]) -> Sequence[_Input]:
-        if not self.depths:
-            return views
-        if self.decoder is None:
-            raise EncoderError(
-                f"encoder {self.uri!r} looks at the decoder's hidden states, and there is no decoder.",
-                "Give it one, or train with encoder.depths = [].",
-            )
-        from influcoder.encoder.states import mean_states
-
-        pairs = [("", view) if isinstance(view, str) else view for view in views]
-        states = mean_states(self.decoder, pairs, self.model.max_seq_length, self.depths)
-        return [(*pair, row) for pair, row in zip(pairs, states, strict=True)]
-
-    def _tokens(self, views: Sequence[_Input]) -> dict[str, Tensor]:
+    def _tokens(self, views: Sequence[View]) -> dict[str, Tensor]:
         return {name: value for name, value in self.model.preprocess(list(views)).items() if torch.is_tensor(value)}
 
 

@@ -39,7 +39,7 @@ def embedder_of(registry: Registry, version: EncoderVersion, encoder: "Encoder")
     Args:
         registry: holds the version.
         version: which.
-        encoder: the same, opened; the decoder too, where it looks at hidden states.
+        encoder: the same, opened.
     """
     files = version.tags.get(FILES)
     if files is None:
@@ -47,9 +47,7 @@ def embedder_of(registry: Registry, version: EncoderVersion, encoder: "Encoder")
             files = files_hash(registry.download(version, Path(folder)))
     return Embedder(
         files=files,
-        precision=encoder.precision,
         max_tokens=None if encoder.in_closed_form else int(encoder.model.max_seq_length),
-        decoder=encoder.decoder.fingerprint if encoder.depths and encoder.decoder else None,
     )
 
 

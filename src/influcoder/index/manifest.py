@@ -25,9 +25,9 @@ class Embedder(_Record):
 
     Args:
         files: digest of the encoder's files.
-        precision: what the encoder computes with, see `Encoder`.
+        precision: what the encoder computes with; another one in some older indexes.
         max_tokens: where a text encoder cuts a text off; None of a closed form, whose files say it.
-        decoder: fingerprint of the decoder whose hidden states are an input; None where they are none.
+        decoder: fingerprint of the decoder whose hidden states were an input of some older encoders; None else.
     """
 
     files: str

@@ -135,8 +135,9 @@ class Answerer:
         from influcoder.encoder.kernel_numpy import BareEncoder, is_closed_form
 
         files = kept_files(self._registry, self.champion)
-        if files is None or not is_closed_form(files) or (encoder := BareEncoder(files)).looks_at_states:
+        if files is None or not is_closed_form(files):
             return None
+        encoder = BareEncoder(files)
         embedder = Embedder(files=self.champion.tags[FILES])
         found = published_index(self._store, embedder, self._settings.corpus)
         return (encoder, embedder, found) if found else None

@@ -50,7 +50,6 @@ def _signature() -> Any:
             [
                 ColSpec("string", "target"),
                 *(ColSpec("string", name, required=False) for name in ("context", "candidate", "candidate_context")),
-                ColSpec(Array("double"), "states", required=False),
             ]
         ),
         outputs=Schema(

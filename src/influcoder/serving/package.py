@@ -3,7 +3,6 @@
 import tempfile
 from pathlib import Path
 
-from influcoder.core.errors import EncoderError
 from influcoder.index import Manifest
 from influcoder.index.publish import copy
 from influcoder.registry.encoder_version import EncoderVersion
@@ -22,14 +21,7 @@ def package(registry: Registry, store: Objects, version: EncoderVersion, manifes
         store: holds the index.
         version: the encoder.
         manifest: of the index.
-    Raises:
-        EncoderError: the encoder looks at the decoder's hidden states, which a served model doesn't have.
     """
-    if manifest.identity.embedder.decoder is not None:
-        raise EncoderError(
-            f"encoder version {version.version} looks at the decoder's hidden states, and MLflow serves no decoder.",
-            "Use influcoder serve, or train with encoder.depths = [].",
-        )
     tags = {
         "encoder.version": version.version,
         "index.id": manifest.id,

@@ -45,8 +45,8 @@ class EncoderModel(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """A row for each row: `vector`, `score` or `samples`, by the parameter `method`.
 
-        `embed` takes the columns `target`, and `context` and `states` where they are; `score` takes `candidate` and
-        `candidate_context` too; `attribute` takes the parameters `k` and `least`. Where the registry says that scores
+        `embed` takes the columns `target`, and `context` where it is; `score` takes `candidate` and `candidate_context`
+        too; `attribute` takes the parameters `k` and `least`. Where the registry says that scores
         are not to be trusted, or can't be asked, each row has a `warning`, too.
         """
         found = self._answers(model_input, params)
@@ -67,8 +67,6 @@ class EncoderModel(mlflow.pyfunc.PythonModel):
         return pd.DataFrame({"vector": self._vectors(model_input).tolist()})
 
     def _scores(self, rows: pd.DataFrame) -> list[float]:
-        if "states" in rows:
-            raise _refused("scores need the hidden states of query and candidate: embed both, and multiply.")
         query, candidate = self._vectors(rows), self._vectors(rows, "candidate", "candidate_context")
         return np.clip((query * candidate).sum(axis=1), -1, 1).tolist()
 
@@ -99,10 +97,8 @@ class EncoderModel(mlflow.pyfunc.PythonModel):
         """Vectors whose inner products estimate influence, shape (rows, dimensions)."""
         targets, contexts = _texts(rows, target), _texts(rows, context, required=False)
         if type(self.encoder[0]).__name__ == "LexicalKernel":
-            columns = [contexts, targets]
-            if "states" in rows:
-                columns.append(rows["states"].tolist())
-            return np.asarray(self.encoder.encode(list(zip(*columns, strict=True)), show_progress_bar=False))
+            pairs = list(zip(contexts, targets, strict=True))
+            return np.asarray(self.encoder.encode(pairs, show_progress_bar=False))
         texts = [f"{before}\n{after}".strip() for before, after in zip(contexts, targets, strict=True)]
         return np.asarray(self.encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False))
 

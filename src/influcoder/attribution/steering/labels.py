@@ -59,21 +59,14 @@ def exact(decoder: Decoder, spec: TeacherSpec, queries: Sequence[Sample], candid
     return found
 
 
-def distil_now(
-    decoder: Decoder,
-    spec: TeacherSpec,
-    queries: Sequence[Sample],
-    candidates: Sequence[Sample],
-    depths: Sequence[float] = (),
-) -> Encoder:
+def distil_now(decoder: Decoder, spec: TeacherSpec, queries: Sequence[Sample], candidates: Sequence[Sample]) -> Encoder:
     """A closed form from fresh exact labels of the decoder as it is now.
 
     Args:
-        decoder: the decoder; an encoder that looks at hidden states keeps it.
+        decoder: the decoder.
         spec: the teacher, a gradient cosine.
         queries: the validation queries.
         candidates: training samples to label.
-        depths: where hidden states are an input too, see `mean_states`.
     Raises:
         EncoderError: too few samples have a usable gradient.
     """
@@ -81,7 +74,7 @@ def distil_now(
     known = {sample.hash: sample for sample in (*candidates, *queries)}
     table = features(decoder, spec, [*queries, *candidates])
     samples = [known[value] for value in table.hashes]
-    encoder = solved(decoder, spec, samples, table.vectors, {sample.hash for sample in queries}, depths)
+    encoder = solved(decoder, spec, samples, table.vectors, {sample.hash for sample in queries})
     logger.info("an encoder from %d labels in %.0f s", len(samples), time.monotonic() - start)
     return encoder
 
@@ -92,7 +85,6 @@ def solved(
     samples: Sequence[Sample],
     vectors: Vectors,
     queries: Collection[str],
-    depths: Sequence[float] = (),
 ) -> Encoder:
     """The closed form from influence features that are there.
 
@@ -102,7 +94,6 @@ def solved(
         samples: labelled samples.
         vectors: their features, shape (samples, dimensions).
         queries: hashes of those that are queries.
-        depths: where hidden states are an input too.
     Raises:
         EncoderError: they are too few.
     """
@@ -115,6 +106,6 @@ def solved(
     cosines = influence(vectors, vectors)
     np.fill_diagonal(cosines, np.nan)
     lessons = Lessons(samples, cosines, np.flatnonzero(is_query), np.flatnonzero(~is_query))
-    kernel, attempts = solve(lessons, decoder, spec.max_tokens, seed=0, depths=depths)
+    kernel, attempts = solve(lessons, decoder, spec.max_tokens, seed=0)
     logger.info("left-out ρ %.3f of %d labelled samples", attempts[0].left_out, len(samples))
-    return Encoder.of(kernel, decoder)
+    return Encoder.of(kernel)

@@ -16,13 +16,10 @@ class Steering:
         weighting: how estimates become weights; None only watches: agreement is logged, and samples are drawn as the
             Trainer draws them.
         limits: when estimates are no longer trusted, and what follows.
-        refresh_every: optimiser steps between two estimates of an encoder that looks at the decoder's hidden states;
-            the estimates of others do not change with the decoder.
         check_every: optimiser steps between two measurements of agreement; 0 never measures.
         spot: how many queries and training samples are labelled exactly for each measurement.
         labels: training samples that are labelled exactly to solve for an encoder, where none is given and in a
             `relabel`.
-        depths: of such an encoder: shares of the decoder's blocks behind which hidden states are an input.
         teacher: what exact influence is; a gradient cosine.
         seed: of all draws; the Trainer's data seed unless given.
     Raises:
@@ -31,19 +28,15 @@ class Steering:
 
     weighting: Weighting | None = field(default_factory=Weighting)
     limits: Limits = field(default_factory=Limits)
-    refresh_every: int = 50
     check_every: int = 100
     spot: tuple[int, int] = (16, 48)
     labels: int = 300
-    depths: tuple[float, ...] = ()
     teacher: TeacherSpec = field(default_factory=TeacherSpec)
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.refresh_every < 1 or self.check_every < 0 or self.labels < 1 or min(self.spot) < 1:
+        if self.check_every < 0 or self.labels < 1 or min(self.spot) < 1:
             raise SettingsError("a count of the steering is negative or zero.", "Only check_every may be 0.")
-        if not all(0 < depth <= 1 for depth in self.depths):
-            raise SettingsError(f"depths are {self.depths}.", "Give shares of the blocks, over 0 and at most 1.")
         if self.teacher.method != "gradient-cosine":
             raise SettingsError(
                 f"the teacher {self.teacher.method!r} can't steer: it needs more than the decoder as it is.",
