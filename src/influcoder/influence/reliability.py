@@ -20,7 +20,6 @@ from influcoder.influence.features.cache import FeatureCache, FeatureTable, Gath
 from influcoder.influence.features.gradients import Features, extract_many
 from influcoder.influence.features.labeller import usable_rows
 from influcoder.influence.features.tokens import tokenize
-from influcoder.influence.numerics import MIN_CANDIDATES, MIN_QUERIES
 from influcoder.influence.reliability_record import Reliability
 from influcoder.influence.teacher import Teacher
 from influcoder.influence.teachers.scores import as_cosine, exact_influence
@@ -28,6 +27,9 @@ from influcoder.samples import Sample
 from influcoder.settings.teacher import TeacherSpec
 from influcoder.statistics.agreement import agreement
 from influcoder.storage.object_store import sha256
+
+MIN_QUERIES = 2
+MIN_CANDIDATES = 5
 
 
 def reliability_of(own: np.ndarray, other: np.ndarray, **about: Any) -> Reliability | None:

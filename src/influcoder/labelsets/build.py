@@ -12,9 +12,7 @@ from influcoder.influence.distributed.engine import Order, label_on_ray
 from influcoder.influence.features.adam import AdamState, load_state
 from influcoder.influence.features.cache import FeatureCache
 from influcoder.influence.features.labeller import Effort, label_samples
-from influcoder.influence.numerics import measure_numerics
 from influcoder.influence.reliability import measure_reliability
-from influcoder.influence.reliability_record import Reliability
 from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.labelset import LabelSet, assemble, assemble_pairs
 from influcoder.labelsets.pairwise import measure_ceiling, reference_of, score_pairs
@@ -93,7 +91,7 @@ def label_plan(
         return _label_pairs(settings, decoder, teacher, plan, cache, measured)
     roles, reliability = _probe(plan, settings.labels, spec), None
     if measured and all(roles[:2]):
-        reliability = _worth(decoder, teacher, roles, cache, effort, state)
+        reliability = measure_reliability(decoder, teacher, *roles, cache, effort.batching, state)
     quarantined: dict[str, str] = {}
     if settings.labels.engine == "ray":
         order = Order(settings.decoder, teacher, settings.store, settings.labels, state)
@@ -113,16 +111,6 @@ def _label_pairs(
         other = other_reference(read_corpus(settings.corpus), roles[2], settings.labels.seed)
         reliability = measure_ceiling(decoder, teacher, scores, roles, other, cache)
     return assemble_pairs(plan, teacher, decoder.uri, scores, reliability)
-
-
-def _worth(
-    decoder: Decoder, teacher: Teacher, roles: Roles, cache: FeatureCache, effort: Effort, state: AdamState | None
-) -> Reliability | None:
-    found = measure_reliability(decoder, teacher, *roles, cache, effort.batching, state)
-    if found is None:
-        return None
-    numerics = measure_numerics(decoder, teacher, *roles, cache, effort, state)
-    return found.model_copy(update={"numerics": numerics})
 
 
 def decoder_for(settings: Settings, spec: TeacherSpec) -> Decoder:
