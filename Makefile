@@ -35,6 +35,7 @@ up: $(STAMP)
 bench-labels: $(STAMP)
 	$(BIN)/python -m bench.labels.run
 	$(BIN)/python -m bench.labels.ceiling
+	$(BIN)/python -m bench.labels.numerics
 	$(BIN)/python -m bench.labels.tradeoffs
 
 # A quarter of an hour the first time; what was retrained is kept in the cache folder.

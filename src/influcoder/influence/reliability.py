@@ -19,7 +19,6 @@ from influcoder.influence.features.cache import FeatureCache, FeatureTable, Gath
 from influcoder.influence.features.gradients import Features, State, extract_views
 from influcoder.influence.features.labeller import usable_rows
 from influcoder.influence.features.tokens import tokenize
-from influcoder.influence.numerics import MIN_CANDIDATES, MIN_QUERIES
 from influcoder.influence.reliability_record import Reliability
 from influcoder.influence.teacher import Teacher
 from influcoder.influence.teachers.scores import as_cosine, exact_influence
@@ -29,6 +28,8 @@ from influcoder.statistics.agreement import agreement
 from influcoder.storage.object_store import sha256
 
 Roles = tuple[FeatureTable, ...]
+MIN_QUERIES = 2
+MIN_CANDIDATES = 5
 
 
 def reliability_of(own: np.ndarray, other: np.ndarray, **about: Any) -> Reliability | None:

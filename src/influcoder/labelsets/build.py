@@ -12,7 +12,6 @@ from influcoder.influence.features.cache import FeatureCache
 from influcoder.influence.features.gradients import State
 from influcoder.influence.features.labeller import Effort, label_samples
 from influcoder.influence.features.whitening import Whitening
-from influcoder.influence.numerics import measure_numerics
 from influcoder.influence.reliability import measure_reliability, measure_whitened
 from influcoder.influence.reliability_record import Reliability
 from influcoder.influence.teacher import Teacher
@@ -131,11 +130,7 @@ def _worth(
             return other_whitening(settings, decoder, teacher.spec)
 
         return measure_whitened(decoder, teacher, roles[:2], cache, effort.batching, state, second)
-    found = measure_reliability(decoder, teacher, *roles, cache, effort.batching, state)
-    if found is None:
-        return None
-    numerics = measure_numerics(decoder, teacher, *roles, cache, effort, state)
-    return found.model_copy(update={"numerics": numerics})
+    return measure_reliability(decoder, teacher, *roles, cache, effort.batching, state)
 
 
 def decoder_for(settings: Settings, spec: TeacherSpec) -> Decoder:
