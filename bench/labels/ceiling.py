@@ -1,19 +1,15 @@
-"""The ceiling of labels: how well a teacher agrees with itself under other seeds, by rank and sketch size, and how far
-arithmetic alone moves its ranking.
+"""The ceiling of labels: how well a teacher agrees with itself under other seeds, by rank and sketch size.
 
-Examples: python -m bench.labels.ceiling --queries 30 --candidates 60, python -m bench.labels.ceiling --only numerics
+Example: python -m bench.labels.ceiling --queries 30 --candidates 60
 """
 
 import itertools
 
 import matplotlib
 
-from bench.common import RESULTS, Bench, interleaved, options_parser, prepare, ratios, rho, table
-from influcoder.influence.features.batching import Batching
+from bench.common import RESULTS, Bench, arguments, interleaved, prepare, ratios, rho, table
 from influcoder.influence.features.gradients import extract_features
-from influcoder.influence.numerics import recomputed
 from influcoder.influence.reliability import second_opinion
-from influcoder.influence.rounding import in_dtype, rounded_to_bfloat16
 from influcoder.settings.teacher import TeacherSpec
 
 RANKS = (8, 16, 32, 64)
@@ -24,24 +20,10 @@ ROUNDS = 5
 
 def main() -> None:
     """Measure, print, plot."""
-    parser = options_parser(__doc__, 30, 60)
-    parser.add_argument("--only", choices=("seeds", "numerics"), help="one of the two tables; both unless given")
-    options = parser.parse_args()
+    options = arguments(__doc__, 30, 60)
     bench = prepare(options)
-    about = (
-        f"{len(bench.queries)} queries × {len(bench.candidates)} candidates of `{options.corpus}`, at most "
-        f"{options.max_tokens} tokens, decoder `{options.decoder}`"
-    )
-    if options.only != "numerics":
-        seeds(bench, options.max_tokens, about)
-    if options.only != "seeds":
-        numerics(bench, options.max_tokens, about)
-
-
-def seeds(bench: Bench, max_tokens: int, where: str) -> None:
-    """The teacher under other adapter and sketch seeds."""
     grid = list(itertools.product(RANKS, DIMENSIONS))
-    specs = [TeacherSpec(rank=rank, projection_dim=dim, max_tokens=max_tokens) for rank, dim in grid]
+    specs = [TeacherSpec(rank=rank, projection_dim=dim, max_tokens=options.max_tokens) for rank, dim in grid]
     ceilings = measure(bench, specs)
     costs = cost(bench, specs, grid.index(AGAINST))
     rows = [
@@ -49,45 +31,13 @@ def seeds(bench: Bench, max_tokens: int, where: str) -> None:
         for (rank, dim), (value, lo, hi), (median, least, most) in zip(grid, ceilings, costs, strict=True)
     ]
     about = (
-        f"Mean per-query ρ of a teacher with itself under other adapter and sketch seeds, {where}; cost relative to "
+        "Mean per-query ρ of a teacher with itself under other adapter and sketch seeds, "
+        f"{len(bench.queries)} queries × {len(bench.candidates)} candidates of `{options.corpus}`, at most "
+        f"{options.max_tokens} tokens, decoder `{options.decoder}`; cost relative to "
         f"rank {AGAINST[0]} with {AGAINST[1]} dimensions, median of {ROUNDS} interleaved rounds (least to most)."
     )
     table(["rank", "dimensions", "ceiling [95 %]", "relative cost"], rows, "label_ceiling", about)
     plot(grid, ceilings, costs)
-
-
-def numerics(bench: Bench, max_tokens: int, where: str) -> None:
-    """The default teacher where only rounding differs: other batches, other floating-point types."""
-    spec = TeacherSpec(max_tokens=max_tokens)
-    decoders = {
-        "all rounded to bfloat16": rounded_to_bfloat16(bench.decoder),
-        "weights rounded to bfloat16": in_dtype(in_dtype(bench.decoder, "bfloat16"), "float32"),
-        "float64": in_dtype(bench.decoder, "float64"),
-    }
-    samples = [*bench.queries, *bench.candidates]
-    own, apart = (recomputed(bench.decoder, spec, samples, Batching(), apart=apart) for apart in (False, True))
-    others = {"other batches": apart}
-    others |= {name: recomputed(decoder, spec, samples, Batching()) for name, decoder in decoders.items()}
-    batch = sorted(bench.tokens(max_tokens), key=len)[-4:]
-    works = [lambda one=one: extract_features(one, spec, batch) for one in (bench.decoder, *decoders.values())]
-    # Other batches cost what padding they have, which hangs on the corpus: no figure for them.
-    costs = [f"{m:.2f} ({lo:.2f} to {hi:.2f})" for m, lo, hi in ratios(interleaved(works, ROUNDS), 0)]
-    labels = bench.influence(own.vectors[:])
-    rows = []
-    for (name, features), price in zip(others.items(), ["", *costs[1:]], strict=True):
-        scores = bench.influence(features.vectors[:])
-        value, lo, hi = rho(scores, labels)
-        rows.append([name, f"{value:.5f} [{lo:.5f}, {hi:.5f}]", f"{abs(scores - labels).max():.1e}", price])
-    about = (
-        f"The default teacher with itself where only arithmetic differs, {where}; cost of a pass relative to float32, "
-        f"median of {ROUNDS} interleaved rounds (least to most)."
-    )
-    table(
-        ["what differs", "mean per-query ρ [95 %]", "largest change of a cosine", "relative cost"],
-        rows,
-        "label_numerics",
-        about,
-    )
 
 
 def measure(bench: Bench, specs: list[TeacherSpec]) -> list[tuple[float, float, float]]:

@@ -14,9 +14,7 @@ from influcoder.influence.features.cache import FeatureCache
 from influcoder.influence.features.gradients import extract_features
 from influcoder.influence.features.labeller import Effort, label_samples
 from influcoder.influence.features.tokens import tokenize
-from influcoder.influence.numerics import measure_numerics
 from influcoder.influence.reliability import measure_reliability
-from influcoder.influence.rounding import rounded_to_bfloat16
 from influcoder.influence.teacher import Teacher
 from influcoder.labelsets import latest, load_label_set, plan_label_set, publish
 from influcoder.labelsets.labelset import assemble
@@ -174,9 +172,9 @@ def test_labels_know_what_they_are_worth(store, tiny_decoder, corpus_file):
     cache = FeatureCache(store, teacher.features_id)
     found = measure_reliability(tiny_decoder, teacher, queries, candidates, [], cache, EFFORT.batching)
 
-    def cosines(of, decoder=tiny_decoder):
+    def cosines(of):
         tokens = [tokenize(tiny_decoder.tokenizer, sample, 64) for sample in (*queries, *candidates)]
-        rows = np.concatenate([extract_features(decoder, of, [item]).vectors for item in tokens])
+        rows = np.concatenate([extract_features(tiny_decoder, of, [item]).vectors for item in tokens])
         return rows[: len(queries)] @ rows[len(queries) :].T
 
     def mean_rho(left, right):
@@ -191,12 +189,3 @@ def test_labels_know_what_they_are_worth(store, tiny_decoder, corpus_file):
     assert 0 < found.ceiling_lo < found.ceiling < found.ceiling_hi < 1
     assert set(cache.known()) == {sample.hash for sample in (*queries, *candidates)}, "no pass is paid for twice"
     assert measure_reliability(tiny_decoder, teacher, queries, candidates, [], cache, EFFORT.batching) == found
-    numerics = measure_numerics(tiny_decoder, teacher, queries, candidates, [], cache, EFFORT)
-    rounded = cosines(spec, rounded_to_bfloat16(tiny_decoder))[:2, :5]
-    assert (numerics.queries, numerics.candidates) == (2, 5)
-    assert numerics.dtypes == pytest.approx(mean_rho(own[:2, :5], rounded), abs=1e-3)
-    # The features were kept in half precision.
-    assert numerics.dtypes_error == pytest.approx(np.abs(own[:2, :5] - rounded).max(), abs=2e-4)
-    assert numerics.batches_error < 1e-3 < numerics.dtypes_error
-    # Without a decoder nothing can be computed: what is said now was kept.
-    assert measure_numerics(None, teacher, queries, candidates, [], cache, EFFORT) == numerics

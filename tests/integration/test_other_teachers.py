@@ -165,11 +165,9 @@ def test_another_teacher_goes_through_the_loop(environment, run, method, tiny_de
     if method == "ekfac":
         assert worth.ceiling == pytest.approx(rho_of_other_factors(tiny_decoder, store, manifest.id), abs=0.02)
         assert (worth.against, worth.reference, worth.shared) == ("reference", 30, 0)
-        assert worth.fidelity is worth.numerics is None
+        assert worth.fidelity is None
     else:
-        assert (worth.against, worth.numerics.dtype) == ("seeds", "bfloat16")
-        assert worth.numerics.batches > 0.99
-        assert 0.5 < worth.numerics.dtypes <= 1
+        assert worth.against == "seeds"
     assert 0.3 < worth.ceiling < 1
     check = json.loads(store.get(f"checks/{found['check']}/check.json"))
     spot = load_label_set(store, check["spot_label_set"])

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Numerics(BaseModel):
-    """A teacher against itself where seeds, samples and weights are the same and only rounding differs.
+    """A teacher against itself where only rounding differs, as older label sets measured it.
 
     Args:
         queries: number of queries that it was measured on.
@@ -53,8 +53,7 @@ class Reliability(BaseModel):
         fidelity: mean per-query ρ between the projected cosines and those of the whole adapter gradient; None for a
             teacher that projects nothing.
         largest_error: largest absolute difference between these two cosines; None likewise.
-        numerics: how far arithmetic alone moves the ranking; None for a teacher that has no feature of a sample, and
-            where it was not measured.
+        numerics: how far arithmetic alone moves the ranking, as older label sets measured it; None else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

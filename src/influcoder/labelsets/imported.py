@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from influcoder.core.errors import ScoreTableError
-from influcoder.influence.numerics import MIN_CANDIDATES, MIN_QUERIES
-from influcoder.influence.reliability import reliability_of
+from influcoder.influence.reliability import MIN_CANDIDATES, MIN_QUERIES, reliability_of
 from influcoder.influence.reliability_record import Reliability
 from influcoder.influence.teacher import Teacher
 from influcoder.influence.teachers.pair_scores import PairScores

@@ -70,7 +70,7 @@ class Manifest(_Record):
         quarantined: samples that were planned and have no label, with the reason.
         asked: how many of the queries were drawn from the log of what the encoder was asked.
         cut_share: share of the samples' tokens that the length limit cut away; None where it is not known.
-        reliability: the teacher's ceiling, projection fidelity and numerics; None where nothing is known of it.
+        reliability: the teacher's ceiling and projection fidelity; None where nothing is known of it.
         code_commit: commit of this project that did the work.
         libraries: versions that did the work.
         created: UTC time, ISO 8601.
