@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 from flows.alert import notify
 from flows.cause import cause_if_fell
 from flows.context import Place, load_place
-from flows.label import gate, keep
+from flows.label import keep, validate
 from flows.steps import show, step
 from influcoder.core.errors import InflucoderError, ServiceError, ValidationFailedError
 from influcoder.core.provenance import now
@@ -122,7 +122,7 @@ def label_spot(
 ) -> tuple[LabelSet, Ledger]:
     """Label a fresh draw that grows until the decision is clear, and publish it."""
     labels, spent = buy_labels(place.settings, spec, place.store, seed, is_clear)
-    keep(place.store, labels, gate(place, labels))
+    keep(place.store, labels, validate(place, labels))
     print(f"spot labels: {spent}")
     return labels, spent
 

@@ -3,8 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from flows.context import Place
-from flows.label import gate as great_expectations
-from flows.label import keep
+from flows.label import keep, validate
 from flows.steps import step
 from influcoder.core.errors import (
     DecoderError,
@@ -53,8 +52,8 @@ def weigh(
     """What the gate says of an offer, and the id of the labels that it rests on; a server that is away is no answer."""
     try:
         own = load_manifest(place.store, challenger.label_set_id)
-        spot = given(place, own, offer.given) if offer.given else fresh(place, own, offer.seed)
-        prove(place.store, spot, [version for version in (challenger, champion) if version])
+        spot = load_given(place, own, offer.given) if offer.given else buy_fresh(place, own, offer.seed)
+        prove_unseen(place.store, spot, [version for version in (challenger, champion) if version])
         return judge(place, challenger, champion, spot.evidence("report")), spot.id
     except _NO_EVIDENCE as error:
         place.registry.version(challenger.version)
@@ -62,7 +61,7 @@ def weigh(
 
 
 @step("buy fresh labels")
-def fresh(place: Place, own: Manifest, seed: int) -> LabelSet:
+def buy_fresh(place: Place, own: Manifest, seed: int) -> LabelSet:
     """Label samples that no decision was made by: not those that the challenger was reported or asked for on."""
     settings, store, spec = place.settings, place.store, own.identity.teacher.spec
     if spec.method == "imported":
@@ -75,12 +74,12 @@ def fresh(place: Place, own: Manifest, seed: int) -> LabelSet:
     asked, of = lately(store, settings.asked), settings.labels.seed
     plan = plan_spot(*read_corpora(settings), budget, seed, spec.curved_on, of, seen, asked, settings.asked)
     labels = label_plan(settings, decoder_for(settings, spec), spec, plan, store)
-    keep(store, labels, great_expectations(place, labels))
+    keep(store, labels, validate(place, labels))
     return labels
 
 
 @step("load given labels")
-def given(place: Place, own: Manifest, spot: str) -> LabelSet:
+def load_given(place: Place, own: Manifest, spot: str) -> LabelSet:
     """Spot labels of the challenger's kind, under the decoder as it is now, and young enough."""
     settings, store = place.settings, place.store
     manifest, labels = load_manifest(store, spot), same_teacher(load_label_set(store, spot), own.identity.teacher.spec)
@@ -97,7 +96,7 @@ def given(place: Place, own: Manifest, spot: str) -> LabelSet:
 
 
 @step("prove that nobody was trained on them")
-def prove(store: ObjectStore, spot: LabelSet, versions: list[EncoderVersion]) -> None:
+def prove_unseen(store: ObjectStore, spot: LabelSet, versions: list[EncoderVersion]) -> None:
     """The spot labels against every label set that either encoder learnt from."""
     prove_disjoint(spot, (manifest for version in versions for manifest in line(store, version.label_set_id)))
 

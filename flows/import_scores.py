@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.context import load_place
-from flows.label import gate, keep, report
+from flows.label import keep, report, validate
 from flows.steps import step
 from influcoder.labelsets import LabelSet
 from influcoder.labelsets.build import decoder_for, read_corpora
@@ -36,7 +36,7 @@ def import_scores(
     place = load_place(decoder=decoder, corpus=corpus)
     other = Path(second_opinion) if second_opinion else None
     label_set = read(place.settings, Path(table), origin, "spot" if spot else "training", other)
-    validation = gate(place, label_set)
+    validation = validate(place, label_set)
     manifest = keep(place.store, label_set, validation)
     report(place.store, manifest, validation)
     print(manifest.worth)

@@ -8,7 +8,8 @@ from flows.steps import show, step
 from influcoder.labelsets import LabelSet, Manifest, Plan, load_label_set, plan_label_set
 from influcoder.labelsets.build import build_label_set, read_corpora
 from influcoder.labelsets.publish import docs_links, keep_docs, publish, refused_folder
-from influcoder.labelsets.validation import Validation, validate
+from influcoder.labelsets.validation import Validation
+from influcoder.labelsets.validation import validate as expect
 from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.compose import refused_labels
 
@@ -28,7 +29,7 @@ def label(
     place = load_place(decoder=decoder, corpus=corpus)
     plan = draw(place, parent, spot)
     label_set = compute(place, plan)
-    validation = gate(place, label_set)
+    validation = validate(place, label_set)
     manifest = keep(place.store, label_set, validation)
     report(place.store, manifest, validation)
     return manifest.id
@@ -50,10 +51,10 @@ def compute(place: Place, plan: Plan) -> LabelSet:
 
 
 @step("great expectations")
-def gate(place: Place, label_set: LabelSet) -> Validation:
+def validate(place: Place, label_set: LabelSet) -> Validation:
     """Refuse labels that break a rule; their Data Docs are kept for whoever wants to know why."""
     settings, store = place.settings, place.store
-    validation = validate(label_set, strict=False, max_cut=settings.labels.max_cut)
+    validation = expect(label_set, strict=False, max_cut=settings.labels.max_cut)
     if settings.labels.strict and not validation.success:
         keep_docs(store, refused_folder(label_set.id), validation.docs)
         links = docs_links(store, label_set.id, refused=True)

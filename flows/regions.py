@@ -83,8 +83,8 @@ def divide(champion: ServedChampion, queries: list[Sample], scope: Scope) -> Sur
 def facts(champion: ServedChampion) -> dict[str, Any]:
     """What stands behind the figures, and what a reader has to know first."""
     settings = champion.settings
-    asked = {"corpus": settings.corpus, "asked": settings.queries}
-    return {**champion.provenance.record(), **asked, "warnings": list(champion.warnings())}
+    inputs = {"corpus": settings.corpus, "asked": settings.queries}
+    return {**champion.provenance.record(), **inputs, "warnings": list(champion.warnings())}
 
 
 def log(champion: ServedChampion, files: list[Path]) -> str:

@@ -14,7 +14,7 @@ from influcoder.core.tags import APPROVAL
 from influcoder.storage.object_store import ObjectStore
 from monitoring.checks.findings import Verdict
 from monitoring.checks.record import Check, check_ids, load_check
-from monitoring.loop.promotion import WAITS, Promotion, left, waiting
+from monitoring.loop.promotion import WAITS, Promotion, interrupted, waiting
 from monitoring.loop.retraining import Case, Phase, retrainings
 
 
@@ -28,7 +28,7 @@ def sweep(grace_minutes: float = 0.0) -> dict[str, str]:
     place = load_place()
     store = place.store
     failed: list[InflucoderError] = []
-    for offer in spoken(place):
+    for offer in answered(place):
         try:
             promote(offer.version, offer.offered, offer.decoder, offer.corpus, offer.given, offer.retraining)
         except InflucoderError as error:
@@ -47,15 +47,15 @@ def sweep(grace_minutes: float = 0.0) -> dict[str, str]:
     return {found: f"{record.phase}: {record.reason}" for found, record in records.items() if record}
 
 
-@step("look for what a person said")
-def spoken(place: Place) -> list[Promotion]:
+@step("find what a person answered")
+def answered(place: Place) -> list[Promotion]:
     """Versions that waited for approval and have an answer; also those whose promotion was killed after it."""
     store, registry = place.store, place.registry
-    found = [*waiting(store, registry.model), *left(store, registry.model)]
+    found = [*waiting(store, registry.model), *interrupted(store, registry.model)]
     return [offer for offer in found if registry.version(offer.version).tags.get(APPROVAL, WAITS) != WAITS]
 
 
-@step("look for decisions that nobody answered")
+@step("find decisions that nobody answered")
 def unanswered(store: ObjectStore, grace_minutes: float) -> list[Check]:
     """Open drift decisions: first what was begun, then the newest; a record that is damaged is left to a person."""
     records = retrainings(store)

@@ -105,9 +105,9 @@ def register(place: Place, labels: LabelSet, distilled: Distilled) -> EncoderVer
     manifest = load_manifest(store, labels.id)
     with tempfile.TemporaryDirectory() as folder:
         saved = distilled.encoder.save(Path(folder, "encoder"))
-        said = {**tags_of(manifest, found, untrained, before), **bounds.tags()}
+        about = {**tags_of(manifest, found, untrained, before), **bounds.tags()}
         card = describe(manifest, distilled, found, untrained, bounds.paragraph, plots, before)
-        return registry.register(saved, model_spec(registry.model, saved), said, card)
+        return registry.register(saved, model_spec(registry.model, saved), about, card)
 
 
 def before_that(store: ObjectStore, labels: LabelSet, encoder: Encoder) -> Agreement | None:

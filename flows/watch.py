@@ -12,7 +12,7 @@ from influcoder.decoder.load import load_decoder
 from influcoder.registry.mlflow_registry import CHAMPION
 from influcoder.storage.object_store import ObjectStore
 from monitoring.checks.record import checks
-from monitoring.loop.decoder_versions import Sight, is_answered, record, sight_of
+from monitoring.loop.decoder_versions import DecoderAt, decoder_at, is_answered, record
 
 
 @flow(name="watch", log_prints=True)
@@ -24,17 +24,17 @@ def watch(decoder: str | None = None) -> str | None:
     """
     place = load_place(decoder=decoder)
     settings, store, registry = place.settings, place.store, place.registry
-    sight, stamp = sight_of(store, settings.decoder), stamp_of(settings.decoder)
+    slot, stamp = decoder_at(store, settings.decoder), stamp_of(settings.decoder)
     champion = registry.find(CHAMPION)
-    known = sight.value.fingerprint if sight.value and sight.value.stamp == stamp else None
-    fingerprint = known or look(store, settings.decoder)
+    known = slot.value.fingerprint if slot.value and slot.value.stamp == stamp else None
+    fingerprint = known or read_decoder(store, settings.decoder)
     answered = is_answered(champion, fingerprint, checks(store))
     check_id = None if answered else check(decoder=settings.decoder)
     if known is None:
         # Last, so that a run that was killed before looks again.
-        sight.write(Sight(uri=settings.decoder, stamp=stamp, fingerprint=fingerprint, seen=now()))
-    said = answered or f"check {check_id} says what the champion is worth under it"
-    print(f"decoder {fingerprint[:12]} at {settings.decoder}: {said}")
+        slot.write(DecoderAt(uri=settings.decoder, stamp=stamp, fingerprint=fingerprint, seen=now()))
+    verdict = answered or f"check {check_id} says what the champion is worth under it"
+    print(f"decoder {fingerprint[:12]} at {settings.decoder}: {verdict}")
     for version in registry.versions():
         if version.tags.get(DECODER) == fingerprint and CHAMPION not in version.aliases:
             print(f"version {version.version} was distilled for this decoder")
@@ -42,7 +42,7 @@ def watch(decoder: str | None = None) -> str | None:
 
 
 @step("fingerprint")
-def look(store: ObjectStore, uri: str) -> str:
+def read_decoder(store: ObjectStore, uri: str) -> str:
     """Read the decoder, and note it as a version."""
     fingerprint = load_decoder(uri).fingerprint
     version, is_new = record(store, fingerprint, uri)

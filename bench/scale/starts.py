@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.common import interleaved, ratios, spread, table
-from influcoder.cli.chosen import STACKS, chosen
+from influcoder.cli.stacks import STACKS, choose_stack
 from influcoder.core.errors import ServiceError
 from influcoder.local.stack import Stack
 
@@ -37,7 +37,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=3, help="flow runs; 0 runs none")
     options = parser.parse_args()
-    stack = Stack(STACKS / chosen(options.stack, None))
+    stack = Stack(STACKS / choose_stack(options.stack, None))
     rows = commands(stack, options.rounds)
     if options.runs and stack.pid:
         rows += flow_runs(stack, options.flow, options.runs)

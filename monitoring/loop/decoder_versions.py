@@ -32,7 +32,7 @@ class DecoderVersion(BaseModel):
     uris: dict[str, str]
 
 
-class Sight(BaseModel):
+class DecoderAt(BaseModel):
     """What was at an address when it was looked at last, and answered.
 
     Args:
@@ -50,9 +50,9 @@ class Sight(BaseModel):
     seen: str
 
 
-def sight_of(store: ObjectStore, uri: str) -> Slot[Sight]:
+def decoder_at(store: ObjectStore, uri: str) -> Slot[DecoderAt]:
     """What stands about an address."""
-    return Slot(store, f"decoders/at/{sha256(uri.encode())[:20]}.json", Sight)
+    return Slot(store, f"decoders/at/{sha256(uri.encode())[:20]}.json", DecoderAt)
 
 
 def seen_fingerprint(store: ObjectStore, uri: str) -> str | None:
@@ -60,11 +60,11 @@ def seen_fingerprint(store: ObjectStore, uri: str) -> str | None:
 
     Nothing is loaded for it: `influcoder watch` looked, or this machine loaded the same files before.
     """
-    sight, known = sight_of(store, uri).value, noted(uri)
+    found, known = decoder_at(store, uri).value, noted(uri)
     if known is not None:
         return known.fingerprint
     try:
-        return sight.fingerprint if sight and sight.stamp == stamp_of(uri) else None
+        return found.fingerprint if found and found.stamp == stamp_of(uri) else None
     except InflucoderError:
         # What can't be reached may still be in this machine's cache, for whoever loads it.
         return None

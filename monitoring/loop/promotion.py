@@ -101,7 +101,7 @@ def waiting(store: ObjectStore, model: str) -> list[Promotion]:
     return [offer for offer in _offers(store, model).values() if offer.stage is Stage.WAITING]
 
 
-def left(store: ObjectStore, model: str) -> list[Promotion]:
+def interrupted(store: ObjectStore, model: str) -> list[Promotion]:
     """The versions whose measuring was killed: its process is gone, or on another host and silent for hours."""
     measuring = {key: offer for key, offer in _offers(store, model).items() if offer.stage is Stage.MEASURING}
     return [offer for key, offer in measuring.items() if is_gone(offer.process) or store.age(key) > _SILENCE]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from influcoder.cli.chosen import chosen
+from influcoder.cli.stacks import choose_stack
 from influcoder.core.errors import SettingsError
 from influcoder.decoder.fingerprints import note, noted
 
@@ -78,11 +78,15 @@ def runs(tmp_path, monkeypatch):
 
 def test_the_only_stack_that_runs_is_used_and_named(runs, capsys):
     runs("demo")
-    assert chosen(None, "status") == "demo"
+    assert choose_stack(None, "status") == "demo"
     assert capsys.readouterr().err == "using the stack demo, the only one that runs (--stack demo)\n"
-    assert (chosen("mine", "status"), chosen(None, "up"), chosen(None, "demo")) == ("mine", "local", "local")
+    assert (choose_stack("mine", "status"), choose_stack(None, "up"), choose_stack(None, "demo")) == (
+        "mine",
+        "local",
+        "local",
+    )
     runs("local")
-    assert chosen(None, "status") == "local"
+    assert choose_stack(None, "status") == "local"
     assert capsys.readouterr().err == ""
 
 
@@ -90,13 +94,13 @@ def test_of_several_stacks_one_has_to_be_named(runs):
     runs("demo")
     runs("trial")
     with pytest.raises(SettingsError, match=r"stacks demo, trial run.*influcoder --stack demo status"):
-        chosen(None, "status")
+        choose_stack(None, "status")
 
 
 def test_servers_of_ones_own_need_no_stack(runs, monkeypatch, capsys):
     runs("demo")
     monkeypatch.setenv("INFLUCODER_MLFLOW__TRACKING_URI", "http://127.0.0.1:9")
-    assert chosen(None, "status") == "local"
+    assert choose_stack(None, "status") == "local"
     assert capsys.readouterr().err == ""
 
 

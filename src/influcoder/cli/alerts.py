@@ -55,8 +55,8 @@ def show(
     if as_json:
         for way in listed:
             channels = {name: d.outcome if d else "waiting" for name, d in way.deliveries.items()}
-            told = way.posted.alert.model_dump(mode="json")
-            print(json.dumps({"id": way.posted.id, "alert": told, "channels": channels}, ensure_ascii=False))
+            row = way.posted.alert.model_dump(mode="json")
+            print(json.dumps({"id": way.posted.id, "alert": row, "channels": channels}, ensure_ascii=False))
         return
     grid = Table(title="Alerts", title_justify="left")
     for name in ("id", "raised", "kind", "what", "delivered to", "waits for", "given up on"):
@@ -91,8 +91,8 @@ def deliver() -> None:
     done = work(settings, store)
     for channel in settings.channels:
         arrived, gone = done.delivered.get(channel.name, []), done.given_up.get(channel.name, [])
-        said = done.failed.get(channel.name, "")
-        words = [f"{len(arrived)} messages delivered", f"{len(gone)} alerts given up" if gone else "", escape(said)]
+        error = done.failed.get(channel.name, "")
+        words = [f"{len(arrived)} messages delivered", f"{len(gone)} alerts given up" if gone else "", escape(error)]
         console.print(f"{channel.name}: {'; '.join(word for word in words if word)}")
     if done.failed or done.given_up:
         raise AlertError("not every channel took its messages.", "What was not given up is tried again.")

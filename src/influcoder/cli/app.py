@@ -12,8 +12,8 @@ from influcoder.cli import alerts, attribute, audit, champion, checks, regions, 
 from influcoder.cli import filter as filtering
 from influcoder.cli import index as indexes
 from influcoder.cli import query_log as questions
-from influcoder.cli.chosen import STACKS, current_stack
-from influcoder.cli.prepare import Group, prepare
+from influcoder.cli.environment import Group, prepare
+from influcoder.cli.stacks import STACKS, current_stack
 from influcoder.cli.tables import AsJson, console, print_json
 from influcoder.core.errors import InflucoderError, ServiceError
 from influcoder.local.stack import SERVERS

@@ -47,13 +47,13 @@ def table(found: Sequence["Check"]) -> Table:
         grid.add_column(name, justify="left" if name in WORDS else "right", no_wrap=True)
     grid.add_column("stopped", min_width=10)
     for check in found:
-        said, rho = check.judgement, check.figures["rho"]["value"]
-        evidence = "" if said.e_value is None else f"{said.e_value:.3g}"
+        judgement, rho = check.judgement, check.figures["rho"]["value"]
+        evidence = "" if judgement.e_value is None else f"{judgement.e_value:.3g}"
         floor, ceiling, lift = _bounds(check)
         grid.add_row(
             f"{datetime.fromisoformat(check.created):%Y-%m-%d %H:%M}\n{check.id}",
             f"{check.verdict}\nencoder {check.encoder_version}",
-            *(f"{rho:.3f}\n{lift}", f"{floor}\n{ceiling}", f"{said.change:+.3f}\n{_probe(check)}\n{evidence}"),
+            *(f"{rho:.3f}\n{lift}", f"{floor}\n{ceiling}", f"{judgement.change:+.3f}\n{_probe(check)}\n{evidence}"),
             *_spent(check),
         )
     grid.caption = "change: since promotion; probe: change on the fixed probe, under another decoder; times are UTC"

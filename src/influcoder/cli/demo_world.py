@@ -68,15 +68,15 @@ def fine_tuned(world: World, folder: Path, warm: Path, say: Callable[[str], None
     """
     work = ("-m", "influcoder.cli.demo_world", json.dumps(asdict(world)), str(folder))
     command = [sys.executable, "-I", forkclient.__file__, str(warm), *work]
-    said = ""
+    last = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr or ():
-            said = line.strip() or said
+            last = line.strip() or last
             if progress := line.partition(_PROGRESS)[2]:
                 say(progress.strip())
         fingerprint = process.stdout.read() if process.stdout else ""
     if process.returncode:
-        raise ServiceError(f"the decoder was not fine-tuned: {said or process.returncode}.")
+        raise ServiceError(f"the decoder was not fine-tuned: {last or process.returncode}.")
     return fingerprint.split()[-1]
 
 

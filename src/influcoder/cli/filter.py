@@ -90,10 +90,10 @@ def _evidence(summary: dict[str, Any]) -> list[tuple[str, str]]:
         )
         found.append(("on labelled samples", ", ".join(figures)))
     if verified := summary["verified"]:
-        said = (
+        words = (
             f"{verified['dropped']} of the dropped have an exact influence of {verified['mean_dropped']:.3f}, "
             f"{verified['kept']} of the kept one of {verified['mean_kept']:.3f}; the dropped one is higher in "
             f"{verified['higher']:.0%} of pairs"
         )
-        found.append(("verified", said))
+        found.append(("verified", words))
     return found

@@ -34,11 +34,11 @@ def regions(
         raise typer.BadParameter("choose auto, source or cluster", param_hint="--by")
     from flows.regions import regions as flow
 
-    said = flow(queries, corpus, str(out), cast("By", by), count, points, draw_map, decoder)
-    for line in said["warnings"]:
+    found = flow(queries, corpus, str(out), cast("By", by), count, points, draw_map, decoder)
+    for line in found["warnings"]:
         Console(stderr=True).print(f"[yellow]warning[/yellow]: {line}")
     console.print(_table(out))
-    console.print(f"{out}: {', '.join(sorted(said['files']))}\n{said['run']}", soft_wrap=True)
+    console.print(f"{out}: {', '.join(sorted(found['files']))}\n{found['run']}", soft_wrap=True)
 
 
 def _table(out: Path) -> "Table":

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from flows.context import Place, load_place
 from influcoder.cli import status_lines as lines
-from influcoder.cli.reach import PrefectServer, answers, no_prefect, silent_prefect
+from influcoder.cli.servers import PrefectServer, is_up, no_prefect, silent_prefect
 from influcoder.cli.status_lines import Line
 from influcoder.cli.tables import facts
 from influcoder.core.errors import InflucoderError
@@ -61,35 +61,35 @@ def ask(stack: Stack) -> Status:
     place, prefect = load_place(), PrefectServer.named()
     settings = place.settings
     places = {"S3": settings.store.endpoint, "MLflow": settings.mlflow.tracking_uri, "Prefect": prefect.url}
-    asked = {name: url for name, url in places.items() if url and url.startswith("http")}
+    urls = {name: url for name, url in places.items() if url and url.startswith("http")}
     with ThreadPoolExecutor() as pool:
-        up = dict(zip(asked, pool.map(answers, asked.values()), strict=True))
-        if "MLflow" not in asked:
+        up = dict(zip(urls, pool.map(is_up, urls.values()), strict=True))
+        if "MLflow" not in urls:
             # A file or a database is no server that could be asked whether it is there.
             up["MLflow"] = True
         if not any(up.values()):
-            named = ", ".join(f"{name} at {url}" for name, url in asked.items())
+            named = ", ".join(f"{name} at {url}" for name, url in urls.items())
             return Status(unreachable=f"no stack is running, and no server answers: {named}. Run: influcoder up")
         # An endpoint that nobody names is that of AWS.
         away = {name: error for name, error in _gone(settings, prefect).items() if not up.get(name, name == "S3")}
-        found = pool.map(lambda question: _answer(question, away), _questions(place, prefect))
-    urls = stack.urls()
+        found = pool.map(lambda lookup: _answer(lookup, away), _lookups(place, prefect))
+    local = stack.urls()
     fixed = {"decoder": Line(settings.decoder, settings.decoder), "corpus": Line(settings.corpus, settings.corpus)}
-    servers = Line(", ".join(f"{name} {url}" for name, url in urls.items()) or "not of a local stack", urls)
+    servers = Line(", ".join(f"{name} {url}" for name, url in local.items()) or "not of a local stack", local)
     return Status({**fixed, **dict(found), "servers": servers})
 
 
-def _questions(place: Place, prefect: PrefectServer) -> list[lines.Question]:
+def _lookups(place: Place, prefect: PrefectServer) -> list[lines.Lookup]:
     store, registry = place.store, place.registry
     return [
-        lines.Question("champion", ("MLflow",), lambda: lines.champion(registry)),
-        lines.Question("challenger", ("MLflow",), lambda: lines.version(registry.find(CHALLENGER))),
-        lines.Question("journal", ("S3", "MLflow"), lambda: lines.journal(place)),
-        lines.Question("breaker", ("S3",), lambda: lines.breaker(place)),
-        lines.Question("latest labels", ("S3",), lambda: lines.labels(store)),
-        lines.Question("last check", ("S3",), lambda: lines.last_check(store)),
-        lines.Question("alerts", ("S3",), lambda: lines.alerts(place)),
-        lines.Question("next check", ("Prefect",), lambda: lines.next_check(prefect)),
+        lines.Lookup("champion", ("MLflow",), lambda: lines.champion(registry)),
+        lines.Lookup("challenger", ("MLflow",), lambda: lines.version(registry.find(CHALLENGER))),
+        lines.Lookup("journal", ("S3", "MLflow"), lambda: lines.journal(place)),
+        lines.Lookup("breaker", ("S3",), lambda: lines.breaker(place)),
+        lines.Lookup("latest labels", ("S3",), lambda: lines.labels(store)),
+        lines.Lookup("last check", ("S3",), lambda: lines.last_check(store)),
+        lines.Lookup("alerts", ("S3",), lambda: lines.alerts(place)),
+        lines.Lookup("next check", ("Prefect",), lambda: lines.next_check(prefect)),
     ]
 
 
@@ -101,11 +101,11 @@ def _gone(settings: Settings, prefect: PrefectServer) -> dict[str, InflucoderErr
     }
 
 
-def _answer(question: lines.Question, away: dict[str, InflucoderError]) -> tuple[str, Line]:
+def _answer(lookup: lines.Lookup, away: dict[str, InflucoderError]) -> tuple[str, Line]:
     try:
-        for server in question.servers:
+        for server in lookup.servers:
             if server in away:
                 raise away[server]
-        return question.name, question.ask()
+        return lookup.name, lookup.find()
     except InflucoderError as error:
-        return question.name, Line("unknown", None, (str(error),))
+        return lookup.name, Line("unknown", None, (str(error),))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flows.context import Place
-from influcoder.cli.reach import PrefectServer
+from influcoder.cli.servers import PrefectServer
 from influcoder.labelsets.manifest import latest
 from influcoder.registry.encoder_version import EncoderVersion, agreement_figures, agreement_words
 from influcoder.registry.journal import entries
@@ -22,7 +22,7 @@ from monitoring.loop.retraining import Case
 
 @dataclass(frozen=True)
 class Line:
-    """A line: words for people, data for programs, and what is wrong."""
+    """What there is to say of one thing: words for people, data for programs, and what is wrong."""
 
     words: str
     data: Any
@@ -30,18 +30,18 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Question:
+class Lookup:
     """What a line answers.
 
     Args:
         name: of the line.
         servers: that have to answer it.
-        ask: the question.
+        find: the answer.
     """
 
     name: str
     servers: tuple[str, ...]
-    ask: Callable[[], Line]
+    find: Callable[[], Line]
 
 
 def champion(registry: Registry) -> Line:

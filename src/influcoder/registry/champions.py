@@ -162,11 +162,11 @@ class Champions:
 
     def _follow(self, entry: Entry) -> Entry:
         """Do to the alias what the journal says, and note that it was done."""
-        said = {}
+        about: dict[str, str] = {}
         if entry.action is Action.PROMOTED:
             over = {tags.PROMOTED_OVER: entry.prior or "none", tags.PROMOTED_BY: code_commit()}
-            said = {tags.GATE: "passed", tags.PROMOTED_AT: entry.created, **over}
-        version = self._registry.promote(self._registry.version(entry.version), said)
+            about = {tags.GATE: "passed", tags.PROMOTED_AT: entry.created, **over}
+        version = self._registry.promote(self._registry.version(entry.version), about)
         self._registry.tag(version, {tags.JOURNAL_ENTRY: str(entry.number)})
         return entry
 

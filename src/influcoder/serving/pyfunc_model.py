@@ -54,8 +54,8 @@ class EncoderModel(mlflow.pyfunc.PythonModel):
         return found.assign(warning=warning) if warning else found
 
     def _answers(self, model_input: pd.DataFrame, params: dict[str, Any] | None) -> pd.DataFrame:
-        asked = {"method": "embed", "k": 10, "least": 0, **(params or {})}
-        method = asked["method"]
+        wanted = {"method": "embed", "k": 10, "least": 0, **(params or {})}
+        method = wanted["method"]
         if method not in _METHODS:
             raise _refused(f"there is no method {method!r}; it is one of {', '.join(_METHODS)}.")
         if len(model_input) > (most := MOST_OUTPUTS if method == "attribute" else MOST_ROWS):
@@ -63,7 +63,7 @@ class EncoderModel(mlflow.pyfunc.PythonModel):
         if method == "score":
             return pd.DataFrame({"score": self._scores(model_input)})
         if method == "attribute":
-            return pd.DataFrame({"samples": self._samples(model_input, asked["k"], asked["least"])})
+            return pd.DataFrame({"samples": self._samples(model_input, wanted["k"], wanted["least"])})
         return pd.DataFrame({"vector": self._vectors(model_input).tolist()})
 
     def _scores(self, rows: pd.DataFrame) -> list[float]:
@@ -114,7 +114,7 @@ class Trust:
     def __init__(self, model: str, fresh: float = FRESH) -> None:
         self._model, self._fresh, self._due, self._lock = model, fresh, 0.0, threading.Lock()
         self._asks = bool(model) and mlflow.get_registry_uri().startswith(("http", "databricks"))
-        self._said = _UNKNOWN.format("the registry has not answered yet") if self._asks else ""
+        self._warning = _UNKNOWN.format("the registry has not answered yet") if self._asks else ""
         if not self._asks:
             log.warning("no registry to ask whether scores are degraded; set MLFLOW_TRACKING_URI to one that knows.")
 
@@ -124,23 +124,23 @@ class Trust:
             due = self._asks and time.monotonic() >= self._due
             self._due = time.monotonic() + self._fresh if due else self._due
         if due:
-            asking = threading.Thread(target=self._ask, daemon=True)
-            asking.start()
+            thread = threading.Thread(target=self._ask, daemon=True)
+            thread.start()
             # A registry that is slow tells a later answer.
-            asking.join(PATIENCE)
-        return self._said
+            thread.join(PATIENCE)
+        return self._warning
 
     def _ask(self) -> None:
         try:
             champion = mlflow.MlflowClient().get_model_version_by_alias(self._model, "champion")
         except MlflowException as error:
             no_champion = error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-            self._said = "" if no_champion else _UNKNOWN.format(error.message.splitlines()[0])
+            self._warning = "" if no_champion else _UNKNOWN.format(error.message.splitlines()[0])
             return
         # The words of `monitoring.loop.breaker`, which does not travel with the model.
         is_degraded = champion.tags.get("trust") == "degraded"
         mend = "Retraining has stopped; see: influcoder status"
-        self._said = f"scores of {self._model} are degraded. {mend}" if is_degraded else ""
+        self._warning = f"scores of {self._model} are degraded. {mend}" if is_degraded else ""
 
 
 def _texts(rows: pd.DataFrame, column: str, required: bool = True) -> list[str]:

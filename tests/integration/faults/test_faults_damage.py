@@ -17,7 +17,7 @@ from monitoring.causes.record import load_cause
 from monitoring.checks.backfill import backfills
 from monitoring.checks.probe_set import remember
 from monitoring.checks.record import check_ids, checks
-from monitoring.loop.decoder_versions import decoders, sight_of
+from monitoring.loop.decoder_versions import decoder_at, decoders
 from monitoring.loop.promotion import waiting
 
 KERNEL = "lexical.safetensors"
@@ -101,7 +101,7 @@ def read_everything(place):
     waiting(store, model)
     backfills(store, model)
     decoders(store)
-    sight_of(store, settings.decoder)
+    decoder_at(store, settings.decoder)
     for check in check_ids(store):
         load_cause(store, check)
     for key in store.keys("probes/"):

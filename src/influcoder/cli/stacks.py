@@ -13,7 +13,7 @@ MAKERS = ("up", "demo")
 _SERVERS = ("INFLUCODER_STORE__ENDPOINT", "INFLUCODER_MLFLOW__TRACKING_URI")
 
 
-def chosen(named: str | None, command: str | None) -> str:
+def choose_stack(named: str | None, command: str | None) -> str:
     """The name of the stack: what was named, `local`, or the only other one that runs, which is then said.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 from typer import Context
 from typer.core import TyperGroup
 
-from influcoder.cli.chosen import chosen, current_stack
+from influcoder.cli.stacks import choose_stack, current_stack
 
 # Their work is a flow, which Prefect has to keep.
 FLOWS = (
@@ -41,7 +41,7 @@ def prepare(context: Context, stack: str | None) -> None:
     command, words = context.invoked_subcommand, context.meta.get(_WORDS, ())
     if "--help" in words:
         return
-    os.environ["INFLUCODER_STACK"] = chosen(stack, command)
+    os.environ["INFLUCODER_STACK"] = choose_stack(stack, command)
     for name, value in current_stack().environment().items():
         os.environ.setdefault(name, value)
     if command in READERS:
@@ -49,7 +49,7 @@ def prepare(context: Context, stack: str | None) -> None:
     # Where no server is named, Prefect would start one of its own, which takes a minute and ends with the command.
     os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
     if _is_flow(command, words):
-        from influcoder.cli.reach import require_prefect
+        from influcoder.cli.servers import require_prefect
 
         require_prefect()
 

@@ -15,7 +15,7 @@ from influcoder.core.errors import ServiceError
 CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 30.0
 
 
-def answers(url: str) -> bool:
+def is_up(url: str) -> bool:
     """Whether anything answers at an address, whatever it says."""
     try:
         requests.head(url, timeout=(CONNECT_SECONDS, 5.0), allow_redirects=False)
