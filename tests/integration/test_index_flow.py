@@ -196,6 +196,17 @@ def test_commands_list_indexes_and_show_both_ends(story, run):
     assert "or else --file" in refused.stderr
 
 
+def test_one_answer_from_an_index_needs_no_torch(story):
+    words = ("attribute", "--answer", "rocket moon comet", "--k", "2", "--private", "--json")
+    code = f"import sys; from influcoder.cli.app import app; app({words!r}, standalone_mode=False)"
+    given = ("-c", f"{code}; print([name in sys.modules for name in ('torch', 'mlflow', 'numpy')])")
+    done = subprocess.run([sys.executable, *given], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    *rows, imported = done.stdout.splitlines()
+    assert imported == "[False, False, True]"
+    assert [json.loads(row)["index"] for row in rows] == [story["flow"]] * 2
+
+
 def test_regions_that_drive_some_queries(story, run, tmp_path):
     queries = [
         {"target": "rocket moon comet gravity probe", "source": "sky"},
