@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from influcoder.core.files import FILES, cache_folder, files_hash, prune
+from influcoder.core.files import FILES, PART, cache_folder, files_hash, prune, whole
 from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.registry.mlflow_registry import Registry
 
@@ -31,13 +31,9 @@ def kept_files(registry: Registry, version: EncoderVersion) -> Path | None:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.part-", dir=folder.parent) as part:
-        fetched = registry.download(version, Path(part))
-        try:
-            fetched.rename(folder)
-        except OSError:
-            # Another process was quicker; what it wrote is the same.
-            if not folder.is_dir():
-                raise
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}{PART}", dir=folder.parent) as below:
+        fetched = registry.download(version, Path(below))
+        with whole(folder, shared=True) as part:
+            fetched.rename(part)
     prune(folder.parent, COPIES)
     return folder
