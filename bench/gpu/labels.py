@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from influcoder.influence.rounding import in_dtype
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from bench.gpu.run import turns
@@ -20,7 +21,6 @@ from influcoder.influence.features.cache import FeatureCache
 from influcoder.influence.features.gradients import extract_features
 from influcoder.influence.features.labeller import Effort, label_samples
 from influcoder.influence.features.tokens import Tokens, tokenize
-from influcoder.influence.rounding import in_dtype
 from influcoder.influence.teacher import Teacher
 from influcoder.samples import Sample, read_corpus
 from influcoder.settings.teacher import TeacherSpec

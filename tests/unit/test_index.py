@@ -1,6 +1,5 @@
 """Indexes in a folder, without a server: built, grown, killed, damaged, and asked."""
 
-import json
 import signal
 import tempfile
 from pathlib import Path
@@ -258,7 +257,7 @@ def test_a_damaged_local_copy_is_fetched_again(encoder, store, corpus, samples, 
         path.write_bytes(damage(whole))
         assert attribute_from(Index(store, manifest), encoder, samples[:2], 3) == expected
         assert path.read_bytes() == whole
-    assert not [path for path in copies(cache) if path.suffix == ".part"]
+    assert not [path for path in copies(cache) if ".part" in path.name]
 
 
 @pytest.mark.parametrize("ending", [".faiss", ".parquet"])
@@ -268,7 +267,7 @@ def test_a_damaged_object_is_refused_and_leaves_no_copy(encoder, store, corpus, 
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(IntegrityError, match="does not match its checksum"):
         attribute_from(Index(store, manifest), encoder, samples[:1], 3)
-    assert not [path for path in copies(cache) if path.suffix in (ending, ".part")]
+    assert not [path for path in copies(cache) if path.suffix == ending or ".part" in path.name]
 
 
 def test_a_manifest_that_was_changed_is_refused(encoder, store, corpus, tmp_path):
@@ -279,7 +278,7 @@ def test_a_manifest_that_was_changed_is_refused(encoder, store, corpus, tmp_path
     with pytest.raises(IntegrityError, match="was changed"):
         Index.open(store, manifest.id)
     path.write_text(whole[:-20])
-    with pytest.raises(IntegrityError, match="no manifest"):
+    with pytest.raises(IntegrityError, match="no Manifest"):
         Index.open(store, manifest.id)
     with pytest.raises(IntegrityError, match="there is no index"):
         Index.open(store, "0" * 20)
@@ -292,7 +291,7 @@ def test_a_damaged_pointer_is_made_again(encoder, store, corpus, tmp_path, count
     counted.clear()
     assert opened_index(store, VERSION, encoder, EMBEDDER, corpus)[0].manifest == manifest
     assert not counted
-    assert json.loads(path.read_text())["index"] == manifest.id
+    assert pointer_of(store, EMBEDDER, corpus).index == manifest.id
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])

@@ -16,7 +16,8 @@ from influcoder.local.stack import Stack
 from influcoder.registry.catalogue import unreachable
 from influcoder.registry.mlflow_registry import CHALLENGER, Registry
 from influcoder.settings.tree import Settings, load_settings
-from influcoder.storage.object_store import ObjectStore, silent_store
+from influcoder.storage.object_store import ObjectStore
+from influcoder.storage.s3_errors import silent_store
 
 WELL, WRONG, UNREACHABLE = 0, 1, 2
 

@@ -14,7 +14,7 @@ from influcoder.index.vectors import VectorCache, embed
 from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.registry.mlflow_registry import Registry
 from influcoder.samples.stamps import corpus_stamp
-from influcoder.storage.folder import Objects
+from influcoder.storage.objects import Objects
 
 if TYPE_CHECKING:
     from influcoder.encoder import Encoder

@@ -6,7 +6,7 @@ from pathlib import Path
 from influcoder.core.errors import IntegrityError
 from influcoder.core.files import cache_folder, whole
 from influcoder.index.manifest import Part, folder_of
-from influcoder.storage.folder import Objects
+from influcoder.storage.objects import Objects
 
 
 def local_copy(store: Objects, index_id: str, part: Part, ending: str) -> Path:

@@ -10,7 +10,8 @@ from influcoder.index.reader import SEGMENT, SHARD
 from influcoder.index.search import make_segment, segment_rows
 from influcoder.index.spool import Spool
 from influcoder.index.vectors import Array
-from influcoder.storage.folder import Objects
+from influcoder.storage.objects import Objects
+from influcoder.storage.records import to_json
 
 
 def publish(store: Objects, identity: Identity, origin: Origin, pool: Spool, vectors: Array, folder: Path) -> Manifest:
@@ -43,7 +44,7 @@ def publish(store: Objects, identity: Identity, origin: Origin, pool: Spool, vec
             created=now(),
         )
         # Where another run published the same index meanwhile, its bytes are the ones that count.
-        store.keep(_manifest(identity), manifest.model_dump_json(indent=1).encode())
+        store.keep(_manifest(identity), to_json(manifest))
     return load_manifest(store, identity.id)
 
 

@@ -8,7 +8,8 @@ from influcoder.index.publish import copy
 from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.registry.mlflow_registry import CHAMPION, Registry
 from influcoder.serving.model_spec import model_spec
-from influcoder.storage.folder import Folder, Objects
+from influcoder.storage.folder import Folder
+from influcoder.storage.objects import Objects
 
 
 def package(registry: Registry, store: Objects, version: EncoderVersion, manifest: Manifest) -> str:
