@@ -8,10 +8,11 @@ that what waits is found without a look at all that was ever raised.
 from collections.abc import Sequence
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from influcoder.core.errors import IntegrityError
 from influcoder.storage.object_store import ObjectStore
+from influcoder.storage.records import keep, read, refuse_other, to_json
 from monitoring.alerts.alert import Alert, Posted
 
 _FOLDER = "alerts/outbox/"
@@ -73,7 +74,7 @@ class Outbox:
         for channel in channels:
             self._store.put(_waiting(channel, alert.id), b"")
         posted = Posted(alert=alert, channels=tuple(channels))
-        return self._store.keep(_key(alert.id, _ALERT), posted.model_dump_json(indent=1).encode())
+        return self._store.keep(_key(alert.id, _ALERT), to_json(posted))
 
     def has(self, alert: str) -> bool:
         """Whether an alert is in the outbox; one that was killed while it was written is not."""
@@ -95,18 +96,15 @@ class Outbox:
             IntegrityError: there is none, or it is not what its id stands for.
         """
         key = _key(alert, _ALERT)
-        try:
-            posted = Posted.model_validate_json(self._store.get(key))
-        except ValidationError as error:
-            raise IntegrityError(f"{self._store.uri(key)} is no alert.", "Delete it.") from error
-        if posted.id != alert:
-            raise IntegrityError(f"{self._store.uri(key)} was changed after it was written.", "Delete it.")
+        posted = read(self._store, key, Posted, "Delete it.")
+        if posted is None:
+            raise IntegrityError(f"there is no alert {alert!r} in {self._store.uri('')}.")
+        refuse_other(self._store, key, posted.id, alert, "Delete it.")
         return posted
 
     def settle(self, delivery: Delivery) -> None:
         """Write down how an alert's way to a channel ended; the first record stands."""
-        key = _key(delivery.alert, _TO + delivery.channel)
-        self._store.keep(key, delivery.model_dump_json(indent=1).encode())
+        keep(self._store, _key(delivery.alert, _TO + delivery.channel), delivery)
         self.clear(delivery.alert, delivery.channel)
 
     def clear(self, alert: str, channel: str) -> None:
@@ -130,8 +128,7 @@ class Outbox:
 
     def delivery(self, alert: str, channel: str) -> Delivery | None:
         """How an alert's way to a channel ended, None where it is still on it."""
-        data, _ = self._store.read_if_there(_key(alert, _TO + channel))
-        return Delivery.model_validate_json(data) if data else None
+        return read(self._store, _key(alert, _TO + channel), Delivery, "Delete it; the alert may be sent again.")
 
 
 def _key(alert: str, name: str) -> str:

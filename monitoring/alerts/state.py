@@ -9,8 +9,8 @@ from influcoder.core.errors import InflucoderError
 from influcoder.settings.alerts import AlertSettings
 from influcoder.storage.object_store import READERS, ObjectStore
 from monitoring.alerts.alert import Posted
+from monitoring.alerts.channel_state import state_of
 from monitoring.alerts.channels import examine
-from monitoring.alerts.lane import Lanes
 from monitoring.alerts.outbox import Delivery, Outbox, Outcome
 
 
@@ -56,17 +56,16 @@ def ways(store: ObjectStore) -> list[Way]:
 
 def problems(settings: AlertSettings, store: ObjectStore, listed: list[Way], now: datetime) -> Iterator[str]:
     """What is wrong with alerting, one sentence each; secrets are in none."""
-    lanes = Lanes(store)
     names = {channel.name for channel in settings.channels}
     for channel in settings.channels:
         try:
             examine(channel)
-            lane, _ = lanes.read(channel.name)
+            state = state_of(store, channel.name)
         except InflucoderError as error:
             yield str(error)
             continue
-        if lane.failures:
-            yield f"alerts do not reach channel {channel.name} ({lane.failures} failures): {lane.error}"
+        if state.failures:
+            yield f"alerts do not reach channel {channel.name} ({state.failures} failures): {state.error}"
     for name in dict.fromkeys(name for way in listed for name in way.waits_for if name not in names):
         yield f"alerts wait for channel {name}, which the settings do not name. Add it again under that name"
     # A channel that works again does not make what it missed heard; it is shown for a week.
