@@ -104,7 +104,7 @@ def post(store, settings, *alerts):
 
 
 def waiting(store):
-    return [way.posted.id for way in ways(store) if way.waits_for]
+    return [way.entry.id for way in ways(store) if way.waits_for]
 
 
 def at(**later):

@@ -16,7 +16,7 @@ from influcoder.core.processes import mark
 from influcoder.settings.alerts import AlertChannel, AlertSettings
 from influcoder.storage.lease import held
 from influcoder.storage.object_store import ObjectStore
-from monitoring.alerts.alert import Posted
+from monitoring.alerts.alert import OutboxEntry
 from monitoring.alerts.channel_state import Sent, change_state, state_of
 from monitoring.alerts.channels import channels_for, scrubbed, send
 from monitoring.alerts.compose import dead_channel
@@ -96,9 +96,9 @@ class _Deliverer:
             # One channel's trouble, such as a damaged record, must not be silent, and must not stop the others.
             self._fails(scrubbed(f"{type(error).__name__}: {error}", self._channel))
 
-    def _read(self) -> dict[str, Posted]:
+    def _read(self) -> dict[str, OutboxEntry]:
         """What waits; what has arrived, and was not noted in full by a sender that died, is noted now."""
-        found, state = dict[str, Posted](), state_of(self._store, self._name)
+        found, state = dict[str, OutboxEntry](), state_of(self._store, self._name)
         for alert in self._outbox.waiting(self._name):
             try:
                 if self._outbox.delivery(alert, self._name):
@@ -111,13 +111,13 @@ class _Deliverer:
                 log.error("alert %s is skipped: %s", alert, error)
         return found
 
-    def _step(self, waiting: dict[str, Posted]) -> bool:
+    def _step(self, waiting: dict[str, OutboxEntry]) -> bool:
         """Send one message, then note it; whether there may be another. What has arrived leaves `waiting`."""
         state, now = state_of(self._store, self._name), self._clock()
         message = next_message(list(waiting.values()), state, self._settings, now)
         if message is None:
             return False
-        alerts = tuple(posted.id for posted in message.alerts)
+        alerts = tuple(entry.id for entry in message.alerts)
         error = send(self._channel, render(message), severity(message))
         if error:
             self._fails(error)
@@ -132,9 +132,9 @@ class _Deliverer:
         self._done.delivered.setdefault(self._name, []).append(message.id)
         return True
 
-    def _give_up(self, waiting: dict[str, Posted]) -> None:
+    def _give_up(self, waiting: dict[str, OutboxEntry]) -> None:
         state, now = state_of(self._store, self._name), self._clock()
-        gone = [posted for posted in waiting.values() if is_hopeless(posted, state, self._settings, now)]
+        gone = [entry for entry in waiting.values() if is_hopeless(entry, state, self._settings, now)]
         if not gone:
             return
         alert = dead_channel(self._name, gone, state.failing_since, now)
@@ -143,8 +143,8 @@ class _Deliverer:
             self._settle(lost.id, Outcome.GIVEN_UP, state.attempts(lost.id), now, error=state.error)
             log.error("alert %s never reached channel %s: %s", lost.id, self._name, lost.alert.title)
             del waiting[lost.id]
-        change_state(self._store, self._name, lambda known: known.forgot([posted.id for posted in gone]))
-        self._done.given_up[self._name] = [posted.id for posted in gone]
+        change_state(self._store, self._name, lambda known: known.forgot([entry.id for entry in gone]))
+        self._done.given_up[self._name] = [entry.id for entry in gone]
 
     def _settle(
         self, alert: str, outcome: Outcome, attempts: int, now: datetime, message: str = "", error: str = ""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from influcoder.core.errors import IntegrityError
 from influcoder.storage.object_store import ObjectStore
 from influcoder.storage.records import keep, read, refuse_other, to_json
-from monitoring.alerts.alert import Alert, Posted
+from monitoring.alerts.alert import Alert, OutboxEntry
 
 _FOLDER = "alerts/outbox/"
 _ALERT = "alert"
@@ -73,8 +73,8 @@ class Outbox:
             return False
         for channel in channels:
             self._store.put(_waiting(channel, alert.id), b"")
-        posted = Posted(alert=alert, channels=tuple(channels))
-        return self._store.keep(_key(alert.id, _ALERT), to_json(posted))
+        entry = OutboxEntry(alert=alert, channels=tuple(channels))
+        return self._store.keep(_key(alert.id, _ALERT), to_json(entry))
 
     def has(self, alert: str) -> bool:
         """Whether an alert is in the outbox; one that was killed while it was written is not."""
@@ -89,18 +89,18 @@ class Outbox:
         keys = self._store.keys(_FOLDER)
         return [key.removeprefix(_FOLDER).partition("/")[0] for key in keys if key.endswith(f"/{_ALERT}.json")]
 
-    def read(self, alert: str) -> Posted:
+    def read(self, alert: str) -> OutboxEntry:
         """An alert by its id.
 
         Raises:
             IntegrityError: there is none, or it is not what its id stands for.
         """
         key = _key(alert, _ALERT)
-        posted = read(self._store, key, Posted, "Delete it.")
-        if posted is None:
+        entry = read(self._store, key, OutboxEntry, "Delete it.")
+        if entry is None:
             raise IntegrityError(f"there is no alert {alert!r} in {self._store.uri('')}.")
-        refuse_other(self._store, key, posted.id, alert, "Delete it.")
-        return posted
+        refuse_other(self._store, key, entry.id, alert, "Delete it.")
+        return entry
 
     def settle(self, delivery: Delivery) -> None:
         """Write down how an alert's way to a channel ended; the first record stands."""

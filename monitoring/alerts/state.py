@@ -8,7 +8,7 @@ from datetime import datetime
 from influcoder.core.errors import InflucoderError
 from influcoder.settings.alerts import AlertSettings
 from influcoder.storage.object_store import READERS, ObjectStore
-from monitoring.alerts.alert import Posted
+from monitoring.alerts.alert import OutboxEntry
 from monitoring.alerts.channel_state import state_of
 from monitoring.alerts.channels import examine
 from monitoring.alerts.outbox import Delivery, Outbox, Outcome
@@ -19,11 +19,11 @@ class Way:
     """An alert and how far it got.
 
     Args:
-        posted: the alert.
+        entry: the alert.
         deliveries: what came of it, by channel; None where it still waits.
     """
 
-    posted: Posted
+    entry: OutboxEntry
     deliveries: dict[str, Delivery | None]
 
     @property
@@ -46,12 +46,12 @@ def ways(store: ObjectStore) -> list[Way]:
     outbox = Outbox(store)
 
     def way(alert: str) -> Way:
-        posted = outbox.read(alert)
-        return Way(posted, {name: outbox.delivery(posted.id, name) for name in posted.channels})
+        entry = outbox.read(alert)
+        return Way(entry, {name: outbox.delivery(entry.id, name) for name in entry.channels})
 
     with ThreadPoolExecutor(READERS) as pool:
         listed = list(pool.map(way, outbox.ids()))
-    return sorted(listed, key=lambda way: (way.posted.alert.created, way.posted.id))
+    return sorted(listed, key=lambda way: (way.entry.alert.created, way.entry.id))
 
 
 def problems(settings: AlertSettings, store: ObjectStore, listed: list[Way], now: datetime) -> Iterator[str]:
@@ -69,6 +69,6 @@ def problems(settings: AlertSettings, store: ObjectStore, listed: list[Way], now
     for name in dict.fromkeys(name for way in listed for name in way.waits_for if name not in names):
         yield f"alerts wait for channel {name}, which the settings do not name. Add it again under that name"
     # A channel that works again does not make what it missed heard; it is shown for a week.
-    lost = [w for w in listed if w.lost_on and (now - datetime.fromisoformat(w.posted.alert.created)).days < 7]
+    lost = [w for w in listed if w.lost_on and (now - datetime.fromisoformat(w.entry.alert.created)).days < 7]
     if lost:
         yield f"{len(lost)} alerts were given up. Run: influcoder alerts list"

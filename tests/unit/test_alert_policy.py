@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from influcoder.settings.alerts import AlertKind, AlertSettings, QuietHours
-from monitoring.alerts.alert import Alert, Posted
+from monitoring.alerts.alert import Alert, OutboxEntry
 from monitoring.alerts.channel_state import HOUR, ChannelState, Sent, backoff
 from monitoring.alerts.policy import is_held, is_hopeless, is_quiet, next_message
 
@@ -28,7 +28,7 @@ def raised(kind=AlertKind.DRIFT, subject="encoder 1", occurrence="a", at=START):
     alert = Alert(
         kind=kind, subject=subject, occurrence=occurrence, title="t", what="w", doing="d", created=at.isoformat()
     )
-    return Posted(alert=alert, channels=("one",))
+    return OutboxEntry(alert=alert, channels=("one",))
 
 
 def sent_of(message, now):
@@ -57,18 +57,18 @@ def by_minute(found):
     moments = {}
     for minute, kind, subject in found:
         at = START + timedelta(minutes=minute)
-        posted = raised(kind, f"encoder {subject}", f"{minute} {kind} {subject}", at)
-        moments.setdefault(minute, {})[posted.id] = posted
-    return {minute: list(posted.values()) for minute, posted in moments.items()}
+        entry = raised(kind, f"encoder {subject}", f"{minute} {kind} {subject}", at)
+        moments.setdefault(minute, {})[entry.id] = entry
+    return {minute: list(entry.values()) for minute, entry in moments.items()}
 
 
 @given(events, limits)
 def test_nothing_is_lost_doubled_or_sent_against_a_rule(found, settings):
     moments = by_minute(found)
     arrived, waiting, _ = live(moments, settings, minutes=60 * 48)
-    told = [posted.id for _, message in arrived for posted in message.alerts]
+    told = [entry.id for _, message in arrived for entry in message.alerts]
     assert waiting == []
-    assert sorted(told) == sorted(p.id for posted in moments.values() for p in posted)
+    assert sorted(told) == sorted(p.id for entry in moments.values() for p in entry)
     times = [at for at, _ in arrived]
     for at in times:
         assert sum(at - HOUR < other <= at for other in times) <= settings.per_hour
@@ -96,8 +96,8 @@ def test_a_channel_that_was_dead_gets_all_of_it(found, dead_minutes):
 
 
 def test_what_the_limit_holds_back_comes_in_one_message():
-    posted = [raised(subject=f"encoder {i}", occurrence=str(i)) for i in range(9)]
-    arrived, _, _ = live({0: posted}, AlertSettings(per_hour=4), minutes=1)
+    entry = [raised(subject=f"encoder {i}", occurrence=str(i)) for i in range(9)]
+    arrived, _, _ = live({0: entry}, AlertSettings(per_hour=4), minutes=1)
     assert [len(message.alerts) for _, message in arrived] == [1, 1, 1, 6]
     assert [message.digest for _, message in arrived] == [False, False, False, True]
 
@@ -173,11 +173,11 @@ def test_backoff_grows_and_ends(failures, first, most):
 
 
 def test_only_what_was_tried_for_long_is_given_up():
-    settings, posted = AlertSettings(give_up_hours=10, retry_at_most_minutes=60), raised()
+    settings, entry = AlertSettings(give_up_hours=10, retry_at_most_minutes=60), raised()
     state, now = ChannelState(), START
-    assert not is_hopeless(posted, state, settings, START + timedelta(days=300))
-    while not is_hopeless(posted, state, settings, now):
-        message = next_message([posted], state, settings, now)
+    assert not is_hopeless(entry, state, settings, START + timedelta(days=300))
+    while not is_hopeless(entry, state, settings, now):
+        message = next_message([entry], state, settings, now)
         if message:
             state = state.failed([p.id for p in message.alerts], "away", settings, now)
         now += timedelta(minutes=10)

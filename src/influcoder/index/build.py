@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from influcoder.core.files import FILES, files_hash, workspace
+from influcoder.index.corpus_files import write_corpus_files
 from influcoder.index.manifest import Embedder, Identity, Manifest, Origin, load_manifest, move_pointer, pointer_of
 from influcoder.index.publish import is_published, publish
 from influcoder.index.reader import Index
-from influcoder.index.spool import spool
 from influcoder.index.vectors import VectorCache, embed
 from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.registry.mlflow_registry import Registry
@@ -70,7 +70,7 @@ def build(store: Objects, version: EncoderVersion, encoder: "Encoder", embedder:
     # Taken before, so that a corpus that is written to meanwhile is found changed.
     stamp = corpus_stamp(corpus)
     with workspace() as folder:
-        pool = spool(corpus, folder)
+        pool = write_corpus_files(corpus, folder)
         identity = Identity(embedder=embedder, corpus=pool.seen.digest(), names=pool.seen.names_digest())
         if is_published(store, identity):
             built = Built(load_manifest(store, identity.id), 0)

@@ -12,8 +12,8 @@ import numpy as np
 
 from influcoder.core.errors import EncoderError, IntegrityError
 from influcoder.core.progress import progress
+from influcoder.index.corpus_files import CorpusFiles
 from influcoder.index.manifest import Embedder
-from influcoder.index.spool import Spool
 from influcoder.samples import Sample
 from influcoder.storage.objects import Objects
 from influcoder.storage.shards import Shards
@@ -89,7 +89,7 @@ class Embedded:
         self._there[rows] = True
 
 
-def embed(pool: Spool, encoder: "Encoder", cache: VectorCache, path: Path) -> Embedded:
+def embed(pool: CorpusFiles, encoder: "Encoder", cache: VectorCache, path: Path) -> Embedded:
     """The vectors of a corpus: those that are cached, and the others computed and cached.
 
     Args:
@@ -114,7 +114,7 @@ def embed(pool: Spool, encoder: "Encoder", cache: VectorCache, path: Path) -> Em
     return found
 
 
-def _take_cached(pool: Spool, cache: VectorCache, found: Embedded) -> None:
+def _take_cached(pool: CorpusFiles, cache: VectorCache, found: Embedded) -> None:
     for key, hashes in cache.shards():
         places = [(number, pool.seen.row_of(value)) for number, value in enumerate(hashes)]
         wanted = [(number, row) for number, row in places if row is not None and found.missing(row)]
