@@ -100,12 +100,7 @@ def look_of(check: Check) -> Look:
 
 
 class Seed(BaseModel):
-    """What a draw is made by.
-
-    Args:
-        seed: of the draw.
-        opened: when, UTC, ISO 8601.
-    """
+    """The seed of a draw, and when it was opened, UTC, ISO 8601."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -15,8 +15,7 @@ from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.channel_state import Sent, change_state, state_of
 from monitoring.alerts.channels import send
 from monitoring.alerts.deliver import deliver
-from monitoring.alerts.outbox import Outbox
-from monitoring.alerts.state import problems, ways
+from monitoring.alerts.outbox import Outbox, problems, ways
 
 
 @pytest.fixture

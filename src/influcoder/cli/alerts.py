@@ -50,7 +50,7 @@ def show(
     """
     from influcoder.settings.tree import load_settings
     from influcoder.storage.object_store import ObjectStore
-    from monitoring.alerts.state import ways
+    from monitoring.alerts.outbox import ways
 
     listed = [way for way in ways(ObjectStore(load_settings().store)) if way.waits_for or not waiting]
     if as_json:

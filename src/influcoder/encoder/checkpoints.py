@@ -21,13 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Latest(BaseModel):
-    """What belongs together, and who goes on from it.
-
-    Args:
-        owner: of the training.
-        notes: numbers and words; None before the first checkpoint.
-        parts: names of files by the names of what they hold.
-    """
+    """Who owns a training, and the notes and files (by what they hold) of its last checkpoint, if there is one."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -111,12 +111,7 @@ class Manifest(_Record):
 
 
 class Latest(_Record):
-    """The pointer to the newest training label set.
-
-    Args:
-        id: of the label set.
-        moved: UTC time, ISO 8601.
-    """
+    """The id of the newest training label set, and since when it is, UTC, ISO 8601."""
 
     id: str
     moved: str

@@ -85,12 +85,7 @@ class Entry(Event):
 
 
 class Head(BaseModel):
-    """How far the journal reaches, or its last entries could be removed unseen.
-
-    Args:
-        number: of the last entry.
-        sha256: of that entry, as its seal says it.
-    """
+    """Number and seal of the last entry: without it, the last ones could be removed unseen."""
 
     model_config = ConfigDict(frozen=True)
 
