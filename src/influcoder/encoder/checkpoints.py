@@ -119,11 +119,18 @@ class Checkpoints:
         return self._opened.key.removesuffix("latest.json")
 
     def _point(self, notes: Mapping[str, Any] | None, parts: Mapping[str, str]) -> None:
+        latest = Latest(owner=self._owner, notes=notes, parts=dict(parts))
         try:
-            self._opened.write(Latest(owner=self._owner, notes=notes, parts=dict(parts)))
+            self._opened.write(latest)
         except ChangedMeanwhileError as error:
-            hint = "Let that one go on."
-            raise ChangedMeanwhileError("another run has taken this training over, or finished it.", hint) from error
+            # A put whose answer got lost has landed all the same, and then the pointer is ours.
+            self._slot = Slot(self._objects, self._opened.key, Latest, remedy=None)
+            if self._slot.value is None or self._slot.value.owner != self._owner:
+                hint = "Let that one go on."
+                raise ChangedMeanwhileError(
+                    "another run has taken this training over, or finished it.", hint
+                ) from error
+            self._slot.write(latest)
 
     def _read(self, found: Latest) -> Saved | None:
         parts = {}
