@@ -117,18 +117,21 @@ def save_cause(store: ObjectStore, found: Explained, plot: bytes) -> Explained:
     if existing is not None:
         return existing
     store.put(f"checks/{found.check_id}/cause.png", plot, "image/png")
-    written = keep(store, _key(found.check_id), found)
-    return found if written else load_cause(store, found.check_id) or found
+    return keep(store, _key(found.check_id), found, _remedy(found.check_id))
 
 
 def load_cause(store: ObjectStore, check_id: str) -> Explained | None:
     """The cause that was found for a check; None where none was looked for."""
-    return read(store, _key(check_id), Explained, f"Delete it, then run: influcoder cause {check_id}")
+    return read(store, _key(check_id), Explained, _remedy(check_id))
 
 
 def plot_link(store: ObjectStore, check_id: str) -> str:
     """A signed URL of the plot."""
     return store.link(f"checks/{check_id}/cause.png")
+
+
+def _remedy(check_id: str) -> str:
+    return f"Delete it, then run: influcoder cause {check_id}"
 
 
 def _key(check_id: str) -> str:

@@ -73,8 +73,7 @@ def save(store: ObjectStore, model: str, version: EncoderVersion, spot: Manifest
         figures=figures(found),
         created=now(),
     )
-    keep(store, _key(model, version.version, spot.id), record)
-    return record
+    return keep(store, _key(model, version.version, spot.id), record)
 
 
 def backfills(store: ObjectStore, model: str) -> list[Backfill]:

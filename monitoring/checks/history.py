@@ -130,8 +130,7 @@ class OpenDraw:
         begun = self._begun()
         if begun is not None:
             return begun
-        written = keep(self._store, self._key, Seed(seed=fresh, opened=now()))
-        return fresh if written else self.seed(fresh)
+        return keep(self._store, self._key, Seed(seed=fresh, opened=now()), "Delete it.").seed
 
     def close(self, seed: int) -> None:
         """The draw is recorded; the next check makes one of its own."""

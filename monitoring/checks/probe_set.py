@@ -21,7 +21,7 @@ from influcoder.samples import Sample
 from influcoder.settings.labels import SplitBudget
 from influcoder.settings.tree import Settings
 from influcoder.storage.object_store import ObjectStore
-from influcoder.storage.records import keep, read
+from influcoder.storage.records import keep
 
 Labels = list[list[float | None]]
 
@@ -88,8 +88,7 @@ def remember(store: ObjectStore, labels: LabelSet, budget: SplitBudget) -> Probe
         labels=[[float(v) if np.isfinite(v) else None for v in row] for row in block.labels],
         created=now(),
     )
-    kept = None if keep(store, key, probe) else read(store, key, Probe, "Delete it; the next check makes it again.")
-    return kept or probe
+    return keep(store, key, probe, "Delete it; the next check makes it again.")
 
 
 def block_of(probe: Probe, labels: LabelSet) -> Block:

@@ -110,5 +110,4 @@ def _keep(store: ObjectStore, folder: str, samples: list[Sample], found: Whiteni
         reference=found.reference, samples=tuple(sample.hash for sample in samples), tensors=sha256(data)
     )
     store.keep(f"{folder}/{record.tensors}.safetensors", data)
-    written = keep(store, f"{folder}/record.json", record)
-    return (None if written else read(store, f"{folder}/record.json", WhiteningRecord, _REMEDY)) or record
+    return keep(store, f"{folder}/record.json", record, _REMEDY)

@@ -101,9 +101,14 @@ def refuse_other(store: Objects, key: str, found: str, named: str, remedy: str =
         raise IntegrityError(f"{store.uri(key)} was changed after it was written.", remedy)
 
 
-def keep(store: Objects, key: str, record: BaseModel) -> bool:
-    """Write a record once; whether this call wrote it."""
-    return store.keep(key, sealed(record))
+def keep(store: Objects, key: str, record: R, remedy: str = _RESTORE) -> R:
+    """Write a record once; the one that stands, which may have been there before.
+
+    Raises:
+        IntegrityError: that one is damaged.
+    """
+    written = store.keep(key, sealed(record))
+    return (None if written else read(store, key, type(record), remedy)) or record
 
 
 class Slot(Generic[R]):
