@@ -14,8 +14,7 @@ from aiosmtpd.smtp import AuthResult
 from influcoder.settings.alerts import AlertKind, AlertSettings
 from monitoring.alerts.alert import Alert, Figure
 from monitoring.alerts.channels import channels_for
-from monitoring.alerts.outbox import Outbox
-from monitoring.alerts.state import ways
+from monitoring.alerts.outbox import Outbox, ways
 
 TOKEN = "tok3nThatNobodyMaySee"
 PASSWORD = "passw0rdThatNobodyMaySee"
@@ -104,7 +103,7 @@ def post(store, settings, *alerts):
 
 
 def waiting(store):
-    return [way.posted.id for way in ways(store) if way.waits_for]
+    return [way.entry.id for way in ways(store) if way.waits_for]
 
 
 def at(**later):

@@ -4,7 +4,6 @@ Example: python -m bench.encoder.continual --added docs:sklearn,torch
 """
 
 import argparse
-import shutil
 import time
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from bench.encoder.run import DECODER, DOCUMENTS
 from bench.encoder.setting import Block, Setting
 from bench.encoder.tuned import labels
 from bench.lds.setting import bench_folder, key
+from influcoder.core.files import whole
 from influcoder.encoder import Encoder, distil
 from influcoder.encoder.kernel_solver import solve
 from influcoder.settings.labels import EncoderSettings
@@ -99,15 +99,13 @@ def trained(name: str, setting: Setting, block: Block, start: Encoder) -> tuple[
     chosen = settings.model_dump()
     folder = bench_folder() / "encoders" / "continual" / key(*facts, chosen)
     if not folder.is_dir():
-        part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
         blocks = {**setting.blocks, "train": block}
         begun = time.process_time()
         found = distil(start, labels(replace(setting, blocks=blocks)), settings)
-        (part / "seconds").write_text(f"{time.process_time() - begun}")
-        found.encoder.save(part / "encoder")
-        part.rename(folder)
+        seconds = time.process_time() - begun
+        with whole(folder) as part:
+            found.encoder.save(part / "encoder")
+            (part / "seconds").write_text(f"{seconds}")
     return Encoder(str(folder / "encoder"), WINDOW), float((folder / "seconds").read_text())
 
 

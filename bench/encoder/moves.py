@@ -1,6 +1,5 @@
 """The world before and after a change: another decoder under the same data, other data under the same decoder."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 
 from bench.encoder.setting import Setting, documentation, labelled
 from bench.lds.setting import bench_folder, key
+from influcoder.core.files import whole
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.decoder.load import load_decoder
 from influcoder.encoder import Encoder
@@ -98,8 +98,6 @@ def _moved(decoder: str, corpus: str) -> Path:
     old, pool = load_decoder(decoder), read_corpus(corpus)
     folder = bench_folder() / "decoders" / key(old.fingerprint, pool.digest, TUNING)
     if not folder.is_dir():
-        part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        fine_tune(old, in_split(pool.samples, "train"), **TUNING).save(part).rename(folder)
+        with whole(folder) as part:
+            fine_tune(old, in_split(pool.samples, "train"), **TUNING).save(part)
     return folder

@@ -8,14 +8,13 @@ A decoder of this size is retrained hundreds of times in minutes, which no publi
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from influcoder.core.files import cache_folder
+from influcoder.core.files import cache_folder, whole
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.decoder.load import load_decoder
 from influcoder.influence.features.decoder_tuning import fine_tune
@@ -97,11 +96,8 @@ def key(*facts: Any) -> str:
 
 def write(path: Path, save: Callable[[IO[bytes]], None]) -> None:
     """Write a file that is whole as soon as it has its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with whole(path) as part, part.open("wb") as file:
         save(file)
-    part.rename(path)
 
 
 def pretrained(corpus: Corpus, max_tokens: int, shape: dict[str, int], steps: int, seed: int) -> Decoder:
@@ -158,7 +154,5 @@ def _tokenizer(corpus: Corpus, vocabulary: int) -> Any:
 
 def _keep(decoder: Decoder, folder: Path) -> None:
     """A folder of this name is complete; one that is being written has another name."""
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    decoder.save(part).rename(folder)
+    with whole(folder) as part:
+        decoder.save(part)

@@ -83,7 +83,7 @@ class Alert(BaseModel):
         return self.model_copy(update={"links": {**self.links, **links}})
 
 
-class Posted(BaseModel):
+class OutboxEntry(BaseModel):
     """An alert in the outbox.
 
     Args:

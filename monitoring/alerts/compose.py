@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from influcoder.core.provenance import now
 from influcoder.settings.alerts import AlertKind
 from influcoder.storage.object_store import sha256
-from monitoring.alerts.alert import TITLE, Alert, Figure, Posted
-from monitoring.alerts.lane import Lane
+from monitoring.alerts.alert import TITLE, Alert, Figure, OutboxEntry
 
 if TYPE_CHECKING:
     # Both bring encoders and torch with them, which a deliverer has no use for.
@@ -124,11 +123,11 @@ def refused_labels(label_set: str, kind: str, failures: Sequence[str], checked: 
     )
 
 
-def dead_channel(channel: str, gone: Sequence[Posted], lane: Lane, at: datetime) -> Alert:
+def dead_channel(channel: str, gone: Sequence[OutboxEntry], failing_since: datetime | None, at: datetime) -> Alert:
     """Alerts that never reached a channel; for the other channels."""
-    ids = sorted(posted.id for posted in gone)
-    titles = "; ".join(posted.alert.title for posted in gone[:3]) + ("; and more" if len(gone) > 3 else "")
-    since = f" It has failed since {lane.failing_since:%d %b, %H:%M} UTC." if lane.failing_since else ""
+    ids = sorted(entry.id for entry in gone)
+    titles = "; ".join(entry.alert.title for entry in gone[:3]) + ("; and more" if len(gone) > 3 else "")
+    since = f" It has failed since {failing_since:%d %b, %H:%M} UTC." if failing_since else ""
     return Alert(
         kind=AlertKind.CHANNEL,
         subject=f"channel {channel}",

@@ -1,27 +1,27 @@
-"""The deliverer: claim, send, note. It may die at any point, and any number of it may run at once.
+"""The deliverer: send, then note. It may die at any point, and any number of it may run at once.
 
-A claim with a lease is written before a message is sent, and the outcome after it. Of two deliverers the one whose
-claim stands sends. One that dies in between leaves its claim behind, and the next one sends the same message again
-once the lease is over: at least once, and never a message lost.
+Of two deliverers the one that holds the channel's lease sends. One that dies between sending and noting has its last
+message sent again by the next one, once the lease is over: at least once, and never a message lost.
 """
 
 import logging
-import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from influcoder.core.errors import IntegrityError
+from influcoder.core.errors import BusyError, IntegrityError
+from influcoder.core.processes import mark
 from influcoder.settings.alerts import AlertChannel, AlertSettings
+from influcoder.storage.lease import held
 from influcoder.storage.object_store import ObjectStore
-from monitoring.alerts.alert import Posted
+from monitoring.alerts.alert import OutboxEntry
+from monitoring.alerts.channel_state import Sent, change_state, state_of
 from monitoring.alerts.channels import channels_for, scrubbed, send
 from monitoring.alerts.compose import dead_channel
-from monitoring.alerts.lane import Claim, Lane, Lanes
 from monitoring.alerts.outbox import Delivery, Outbox, Outcome
-from monitoring.alerts.policy import Message, is_hopeless, next_message
+from monitoring.alerts.policy import is_hopeless, next_message
 from monitoring.alerts.render import render, severity
 
 log = logging.getLogger("influcoder.alerts")
@@ -62,149 +62,104 @@ def deliver(
         StoreError: the outbox can't be read.
     """
     outbox, done, threads = Outbox(store), Round(), []
-    waiting = {channel.name: outbox.waiting(channel.name) for channel in settings.channels}
-    for channel in settings.channels:
-        if waiting[channel.name]:
-            worker = _Worker(settings, channel, store, clock, done)
-            # A daemon: a mail server that hangs must not keep a flow's process from ending.
-            threads.append(threading.Thread(target=worker.run, args=(waiting[channel.name],), daemon=True))
-            threads[-1].start()
+    for channel in [channel for channel in settings.channels if outbox.waiting(channel.name)]:
+        deliverer = _Deliverer(settings, channel, store, clock, done)
+        # A daemon: a mail server that hangs must not keep a flow's process from ending.
+        threads.append(threading.Thread(target=deliverer.run, daemon=True))
+        threads[-1].start()
     end = None if patience is None else time.monotonic() + patience
     for thread in threads:
         thread.join(None if end is None else max(0.0, end - time.monotonic()))
     return done
 
 
-class _Worker:
+class _Deliverer:
     def __init__(
         self, settings: AlertSettings, channel: AlertChannel, store: ObjectStore, clock: Clock, done: Round
     ) -> None:
-        self._settings = settings
-        self._channel = channel
-        self._outbox = Outbox(store)
-        self._lanes = Lanes(store)
-        self._clock = clock
-        self._done = done
+        self._settings, self._channel, self._name = settings, channel, channel.name
+        self._store, self._outbox = store, Outbox(store)
+        self._clock, self._done = clock, done
 
-    def run(self, waiting: list[str]) -> None:
+    def run(self) -> None:
         """Send until nothing may be sent, somebody else is at it, or the channel fails."""
+        key = f"control/alerts/{self._name}.json"
         try:
-            posted = self._read(waiting)
-            self._give_up(posted)
-            while posted and self._step(posted):
-                pass
+            with held(self._store, key, mark(), self._settings.lease_seconds) as lease:
+                waiting = self._read()
+                self._give_up(waiting)
+                while waiting and self._step(waiting):
+                    lease.check()
+        except BusyError as error:
+            log.debug("channel %s is left alone: %s", self._name, error)
         except Exception as error:
-            # One channel's trouble, such as a damaged lane, must not be silent, and must not stop the others.
+            # One channel's trouble, such as a damaged record, must not be silent, and must not stop the others.
             self._fails(scrubbed(f"{type(error).__name__}: {error}", self._channel))
 
-    def _read(self, waiting: list[str]) -> dict[str, Posted]:
-        found = {}
-        for alert in waiting:
+    def _read(self) -> dict[str, OutboxEntry]:
+        """What waits; what has arrived, and was not noted in full by a sender that died, is noted now."""
+        found, state = dict[str, OutboxEntry](), state_of(self._store, self._name)
+        for alert in self._outbox.waiting(self._name):
             try:
-                if self._outbox.delivery(alert, self._channel.name):
-                    self._outbox.clear(alert, self._channel.name)
+                if self._outbox.delivery(alert, self._name):
+                    self._outbox.clear(alert, self._name)
+                elif message := state.message_of(alert):
+                    self._settle(alert, Outcome.DELIVERED, 1, self._clock(), message=message)
                 elif self._outbox.has(alert):
                     found[alert] = self._outbox.read(alert)
             except IntegrityError as error:
                 log.error("alert %s is skipped: %s", alert, error)
         return found
 
-    def _step(self, posted: dict[str, Posted]) -> bool:
-        """Send one message; whether there may be another. What is settled leaves `posted`."""
-        lane, version = self._lanes.read(self._channel.name)
-        now = self._clock()
-        if lane.claim and lane.claim.until > now:
-            return False
-        if lane.claim and self._arrived(lane.claim):
-            return self._note(lane.claim, "", posted)
-        message = _left_behind(lane.claim, posted) or next_message(list(posted.values()), lane, self._settings, now)
+    def _step(self, waiting: dict[str, OutboxEntry]) -> bool:
+        """Send one message, then note it; whether there may be another. What has arrived leaves `waiting`."""
+        state, now = state_of(self._store, self._name), self._clock()
+        message = next_message(list(waiting.values()), state, self._settings, now)
         if message is None:
             return False
-        if settled := self._settled(message.alerts):
-            for alert in settled:
-                self._outbox.clear(alert, self._channel.name)
-                del posted[alert]
-            return True
-        claim = Claim(
-            message=message.id,
-            alerts=tuple(p.id for p in message.alerts),
-            topics=message.topics,
-            digest=message.digest,
-            at=now,
-            token=secrets.token_hex(8),
-        )
-        if not self._lanes.swap(self._channel.name, lane.claimed(claim, now), version):
-            return False
-        return self._note(claim, send(self._channel, render(message), severity(message)), posted)
-
-    def _arrived(self, claim: Claim) -> bool:
-        """Whether the sender of a message that was left behind had begun to note that it arrived."""
-        found = (self._outbox.delivery(alert, self._channel.name) for alert in claim.alerts)
-        return any(delivery is not None and delivery.message == claim.message for delivery in found)
-
-    def _settled(self, alerts: Iterable[Posted]) -> list[str]:
-        """Those that somebody else has settled since they were listed; with the lane in hand there are no more."""
-        return [p.id for p in alerts if self._outbox.delivery(p.id, self._channel.name)]
-
-    def _note(self, claim: Claim, error: str, posted: dict[str, Posted]) -> bool:
-        """Write down what came of a claim; deliveries first, since they say that nothing is sent again."""
-        lane, version = self._lanes.read(self._channel.name)
-        now = self._clock()
+        alerts = tuple(entry.id for entry in message.alerts)
+        error = send(self._channel, render(message), severity(message))
         if error:
             self._fails(error)
-        else:
-            for alert in claim.alerts:
-                self._settle(alert, Outcome.DELIVERED, lane, now, message=claim.message)
-                posted.pop(alert, None)
-            self._done.delivered.setdefault(self._channel.name, []).append(claim.message)
-        if lane.claim is None or lane.claim.token != claim.token:
-            # The lease ran out and somebody else has the lane; what was delivered is written down all the same.
+            change_state(self._store, self._name, lambda known: known.failed(alerts, error, self._settings, now))
             return False
-        ended = lane.failed(error, self._settings, now) if error else lane.succeeded(claim, self._settings, now)
-        return self._lanes.swap(self._channel.name, ended, version) and not error
+        sent = Sent(at=now, topics=message.topics, message=message.id, alerts=alerts)
+        # From here on nothing of it is sent again, wherever this process dies.
+        change_state(self._store, self._name, lambda known: known.succeeded(sent, self._settings))
+        for alert in alerts:
+            self._settle(alert, Outcome.DELIVERED, state.attempts(alert) + 1, now, message=message.id)
+            del waiting[alert]
+        self._done.delivered.setdefault(self._name, []).append(message.id)
+        return True
 
-    def _give_up(self, posted: dict[str, Posted]) -> None:
-        lane, version = self._lanes.read(self._channel.name)
-        now = self._clock()
-        if lane.claim and lane.claim.until > now:
+    def _give_up(self, waiting: dict[str, OutboxEntry]) -> None:
+        state, now = state_of(self._store, self._name), self._clock()
+        gone = [entry for entry in waiting.values() if is_hopeless(entry, state, self._settings, now)]
+        if not gone:
             return
-        hopeless = [p for p in posted.values() if is_hopeless(p, lane, self._settings, now)]
-        settled = self._settled(hopeless)
-        gone = [p for p in hopeless if p.id not in settled]
-        if not gone or not self._lanes.swap(self._channel.name, lane.forgot([p.id for p in gone]), version):
-            return
-        self._tell_the_others(gone, lane, now)
+        alert = dead_channel(self._name, gone, state.failing_since, now)
+        self._outbox.post(alert, [name for name in channels_for(alert.kind, self._settings) if name != self._name])
         for lost in gone:
-            self._settle(lost.id, Outcome.GIVEN_UP, lane, now, error=lane.error)
-            log.error("alert %s never reached channel %s: %s", lost.id, self._channel.name, lost.alert.title)
-            del posted[lost.id]
-        self._done.given_up[self._channel.name] = [p.id for p in gone]
-
-    def _tell_the_others(self, gone: list[Posted], lane: Lane, now: datetime) -> None:
-        alert = dead_channel(self._channel.name, gone, lane, now)
-        others = [name for name in channels_for(alert.kind, self._settings) if name != self._channel.name]
-        self._outbox.post(alert, others)
+            self._settle(lost.id, Outcome.GIVEN_UP, state.attempts(lost.id), now, error=state.error)
+            log.error("alert %s never reached channel %s: %s", lost.id, self._name, lost.alert.title)
+            del waiting[lost.id]
+        change_state(self._store, self._name, lambda known: known.forgot([entry.id for entry in gone]))
+        self._done.given_up[self._name] = [entry.id for entry in gone]
 
     def _settle(
-        self, alert: str, outcome: Outcome, lane: Lane, now: datetime, message: str = "", error: str = ""
+        self, alert: str, outcome: Outcome, attempts: int, now: datetime, message: str = "", error: str = ""
     ) -> None:
         record = Delivery(
             alert=alert,
-            channel=self._channel.name,
+            channel=self._name,
             outcome=outcome,
             message=message,
-            attempts=lane.tried[alert].attempts if alert in lane.tried else 0,
+            attempts=attempts,
             error=error,
             at=now.replace(microsecond=0).isoformat(),
         )
         self._outbox.settle(record)
 
     def _fails(self, error: str) -> None:
-        self._done.failed[self._channel.name] = error
-        log.warning("channel %s did not take a message: %s", self._channel.name, error)
-
-
-def _left_behind(claim: Claim | None, posted: Mapping[str, Posted]) -> Message | None:
-    """The message of a sender that died."""
-    alerts = tuple(posted[alert] for alert in claim.alerts if alert in posted) if claim else ()
-    return Message(alerts, claim.digest) if claim and alerts else None
+        self._done.failed[self._name] = error
+        log.warning("channel %s did not take a message: %s", self._name, error)

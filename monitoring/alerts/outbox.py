@@ -5,14 +5,21 @@ the channel or was given up. `alerts/waiting/<channel>/<alert>` stands from befo
 that what waits is found without a look at all that was ever raised.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from influcoder.core.errors import IntegrityError
-from influcoder.storage.object_store import ObjectStore
-from monitoring.alerts.alert import Alert, Posted
+from influcoder.core.errors import InflucoderError, IntegrityError
+from influcoder.settings.alerts import AlertSettings
+from influcoder.storage.object_store import READERS, ObjectStore
+from influcoder.storage.records import keep, read, refuse_other, to_json
+from monitoring.alerts.alert import Alert, OutboxEntry
+from monitoring.alerts.channel_state import state_of
+from monitoring.alerts.channels import examine
 
 _FOLDER = "alerts/outbox/"
 _ALERT = "alert"
@@ -72,8 +79,8 @@ class Outbox:
             return False
         for channel in channels:
             self._store.put(_waiting(channel, alert.id), b"")
-        posted = Posted(alert=alert, channels=tuple(channels))
-        return self._store.keep(_key(alert.id, _ALERT), posted.model_dump_json(indent=1).encode())
+        entry = OutboxEntry(alert=alert, channels=tuple(channels))
+        return self._store.keep(_key(alert.id, _ALERT), to_json(entry))
 
     def has(self, alert: str) -> bool:
         """Whether an alert is in the outbox; one that was killed while it was written is not."""
@@ -88,25 +95,22 @@ class Outbox:
         keys = self._store.keys(_FOLDER)
         return [key.removeprefix(_FOLDER).partition("/")[0] for key in keys if key.endswith(f"/{_ALERT}.json")]
 
-    def read(self, alert: str) -> Posted:
+    def read(self, alert: str) -> OutboxEntry:
         """An alert by its id.
 
         Raises:
             IntegrityError: there is none, or it is not what its id stands for.
         """
         key = _key(alert, _ALERT)
-        try:
-            posted = Posted.model_validate_json(self._store.get(key))
-        except ValidationError as error:
-            raise IntegrityError(f"{self._store.uri(key)} is no alert.", "Delete it.") from error
-        if posted.id != alert:
-            raise IntegrityError(f"{self._store.uri(key)} was changed after it was written.", "Delete it.")
-        return posted
+        entry = read(self._store, key, OutboxEntry, "Delete it.")
+        if entry is None:
+            raise IntegrityError(f"there is no alert {alert!r} in {self._store.uri('')}.")
+        refuse_other(self._store, key, entry.id, alert, "Delete it.")
+        return entry
 
     def settle(self, delivery: Delivery) -> None:
         """Write down how an alert's way to a channel ended; the first record stands."""
-        key = _key(delivery.alert, _TO + delivery.channel)
-        self._store.keep(key, delivery.model_dump_json(indent=1).encode())
+        keep(self._store, _key(delivery.alert, _TO + delivery.channel), delivery)
         self.clear(delivery.alert, delivery.channel)
 
     def clear(self, alert: str, channel: str) -> None:
@@ -130,8 +134,7 @@ class Outbox:
 
     def delivery(self, alert: str, channel: str) -> Delivery | None:
         """How an alert's way to a channel ended, None where it is still on it."""
-        data, _ = self._store.read_if_there(_key(alert, _TO + channel))
-        return Delivery.model_validate_json(data) if data else None
+        return read(self._store, _key(alert, _TO + channel), Delivery, "Delete it; the alert may be sent again.")
 
 
 def _key(alert: str, name: str) -> str:
@@ -140,3 +143,63 @@ def _key(alert: str, name: str) -> str:
 
 def _waiting(channel: str, alert: str) -> str:
     return f"{_WAITING}{channel}/{alert}"
+
+
+@dataclass(frozen=True)
+class Way:
+    """An alert and how far it got.
+
+    Args:
+        entry: the alert.
+        deliveries: what came of it, by channel; None where it still waits.
+    """
+
+    entry: OutboxEntry
+    deliveries: dict[str, Delivery | None]
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Channels that it has not reached yet."""
+        return tuple(name for name, delivery in self.deliveries.items() if delivery is None)
+
+    @property
+    def lost_on(self) -> tuple[str, ...]:
+        """Channels that it was given up on."""
+        return tuple(n for n, d in self.deliveries.items() if d is not None and d.outcome is Outcome.GIVEN_UP)
+
+
+def ways(store: ObjectStore) -> list[Way]:
+    """Every alert, oldest first.
+
+    Raises:
+        IntegrityError: a record is damaged.
+    """
+    outbox = Outbox(store)
+
+    def way(alert: str) -> Way:
+        entry = outbox.read(alert)
+        return Way(entry, {name: outbox.delivery(entry.id, name) for name in entry.channels})
+
+    with ThreadPoolExecutor(READERS) as pool:
+        listed = list(pool.map(way, outbox.ids()))
+    return sorted(listed, key=lambda way: (way.entry.alert.created, way.entry.id))
+
+
+def problems(settings: AlertSettings, store: ObjectStore, listed: list[Way], now: datetime) -> Iterator[str]:
+    """What is wrong with alerting, one sentence each; secrets are in none."""
+    names = {channel.name for channel in settings.channels}
+    for channel in settings.channels:
+        try:
+            examine(channel)
+            state = state_of(store, channel.name)
+        except InflucoderError as error:
+            yield str(error)
+            continue
+        if state.failures:
+            yield f"alerts do not reach channel {channel.name} ({state.failures} failures): {state.error}"
+    for name in dict.fromkeys(name for way in listed for name in way.waits_for if name not in names):
+        yield f"alerts wait for channel {name}, which the settings do not name. Add it again under that name"
+    # A channel that works again does not make what it missed heard; it is shown for a week.
+    lost = [w for w in listed if w.lost_on and (now - datetime.fromisoformat(w.entry.alert.created)).days < 7]
+    if lost:
+        yield f"{len(lost)} alerts were given up. Run: influcoder alerts list"

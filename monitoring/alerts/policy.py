@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 from influcoder.settings.alerts import AlertSettings, QuietHours
 from influcoder.storage.object_store import sha256
-from monitoring.alerts.alert import Posted
-from monitoring.alerts.lane import HOUR, Lane
+from monitoring.alerts.alert import OutboxEntry
+from monitoring.alerts.channel_state import HOUR, ChannelState
 
 # A deliverer that was away for days must not give up what it never really tried.
 LEAST_ATTEMPTS = 3
@@ -23,7 +23,7 @@ class Message:
         digest: whether all are only listed.
     """
 
-    alerts: tuple[Posted, ...]
+    alerts: tuple[OutboxEntry, ...]
     digest: bool = False
 
     @property
@@ -35,10 +35,12 @@ class Message:
     @property
     def topics(self) -> tuple[str, ...]:
         """What it is about."""
-        return tuple(dict.fromkeys(posted.alert.topic for posted in self.alerts))
+        return tuple(dict.fromkeys(entry.alert.topic for entry in self.alerts))
 
 
-def next_message(waiting: Sequence[Posted], lane: Lane, settings: AlertSettings, now: datetime) -> Message | None:
+def next_message(
+    waiting: Sequence[OutboxEntry], state: ChannelState, settings: AlertSettings, now: datetime
+) -> Message | None:
     """The next message to a channel; None where nothing may be sent now.
 
     Alerts of one kind and subject go together, the newest in full. The last message that the limit allows within the
@@ -46,32 +48,32 @@ def next_message(waiting: Sequence[Posted], lane: Lane, settings: AlertSettings,
 
     Args:
         waiting: alerts that have to reach the channel.
-        lane: what is known of it.
+        state: what is known of it.
         settings: limit, cooldown, quiet hours.
         now: UTC.
     """
-    free = settings.per_hour - sum(sent.at > now - HOUR for sent in lane.sent)
-    if free <= 0 or (lane.retry_at and now < lane.retry_at):
+    free = settings.per_hour - sum(sent.at > now - HOUR for sent in state.sent)
+    if free <= 0 or (state.retry_at and now < state.retry_at):
         return None
-    groups: dict[str, list[Posted]] = {}
-    for posted in waiting:
-        if not is_held(posted, lane, settings, now):
-            groups.setdefault(posted.alert.topic, []).append(posted)
-    ordered = sorted((_newest_first(group) for group in groups.values()), key=lambda g: _rank(g, lane, settings))
+    groups: dict[str, list[OutboxEntry]] = {}
+    for entry in waiting:
+        if not is_held(entry, state, settings, now):
+            groups.setdefault(entry.alert.topic, []).append(entry)
+    ordered = sorted((_newest_first(group) for group in groups.values()), key=lambda g: _rank(g, state, settings))
     if not ordered:
         return None
     if free == 1 and len(ordered) > 1:
-        return Message(tuple(posted for group in ordered for posted in group), digest=True)
+        return Message(tuple(entry for group in ordered for entry in group), digest=True)
     return Message(tuple(ordered[0]))
 
 
-def is_held(posted: Posted, lane: Lane, settings: AlertSettings, now: datetime) -> bool:
+def is_held(entry: OutboxEntry, state: ChannelState, settings: AlertSettings, now: datetime) -> bool:
     """Whether quiet hours or a cooldown hold an alert back."""
     quiet = settings.quiet is not None and is_quiet(settings.quiet, now)
-    if quiet and posted.alert.kind not in settings.critical:
+    if quiet and entry.alert.kind not in settings.critical:
         return True
     since = now - timedelta(hours=settings.cooldown_hours)
-    return any(sent.at > since and posted.alert.topic in sent.topics for sent in lane.sent)
+    return any(sent.at > since and entry.alert.topic in sent.topics for sent in state.sent)
 
 
 def is_quiet(quiet: QuietHours, now: datetime) -> bool:
@@ -82,23 +84,23 @@ def is_quiet(quiet: QuietHours, now: datetime) -> bool:
     return local >= quiet.start or local < quiet.end
 
 
-def is_hopeless(posted: Posted, lane: Lane, settings: AlertSettings, now: datetime) -> bool:
+def is_hopeless(entry: OutboxEntry, state: ChannelState, settings: AlertSettings, now: datetime) -> bool:
     """Whether an alert is given up: it was refused, or the channel was dead, for `give_up_hours`."""
     limit = timedelta(hours=settings.give_up_hours)
-    trial = lane.tried.get(posted.id)
+    trial = state.tried.get(entry.id)
     refused = trial is not None and trial.attempts >= LEAST_ATTEMPTS and now - trial.first >= limit
-    if lane.failing_since is None or lane.failures < LEAST_ATTEMPTS:
+    if state.failing_since is None or state.failures < LEAST_ATTEMPTS:
         return refused
-    return refused or now - max(lane.failing_since, datetime.fromisoformat(posted.alert.created)) >= limit
+    return refused or now - max(state.failing_since, datetime.fromisoformat(entry.alert.created)) >= limit
 
 
-def _newest_first(group: list[Posted]) -> list[Posted]:
-    return sorted(group, key=lambda posted: (posted.alert.created, posted.id), reverse=True)
+def _newest_first(group: list[OutboxEntry]) -> list[OutboxEntry]:
+    return sorted(group, key=lambda entry: (entry.alert.created, entry.id), reverse=True)
 
 
-def _rank(group: list[Posted], lane: Lane, settings: AlertSettings) -> tuple[int, bool, str, str]:
+def _rank(group: list[OutboxEntry], state: ChannelState, settings: AlertSettings) -> tuple[int, bool, str, str]:
     """What was tried least comes first, so that a message that a channel refuses blocks no other one."""
     lead = group[0]
-    tried = lane.tried.get(lead.id)
+    tried = state.tried.get(lead.id)
     uncritical = lead.alert.kind not in settings.critical
     return tried.attempts if tried else 0, uncritical, lead.alert.created, lead.id

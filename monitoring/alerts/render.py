@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from influcoder.settings.alerts import AlertKind
-from monitoring.alerts.alert import Alert, Posted
+from monitoring.alerts.alert import Alert, OutboxEntry
 from monitoring.alerts.policy import Message
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -66,7 +66,7 @@ def render(message: Message) -> Rendered:
 
 def severity(message: Message) -> str:
     """In Apprise's words: the worst of what is in the message."""
-    kinds = {posted.alert.kind for posted in message.alerts}
+    kinds = {entry.alert.kind for entry in message.alerts}
     if kinds & set(_FAILURES):
         return "failure"
     return "info" if kinds == {AlertKind.TEST} else "warning"
@@ -89,8 +89,8 @@ def _moment(created: str) -> str:
     return f"{datetime.fromisoformat(created):%d %b %Y, %H:%M} UTC"
 
 
-def _kind(of: Alert | Posted) -> str:
-    return _WORDS[of.alert.kind if isinstance(of, Posted) else of.kind]
+def _kind(of: Alert | OutboxEntry) -> str:
+    return _WORDS[of.alert.kind if isinstance(of, OutboxEntry) else of.kind]
 
 
 def _code(text: str) -> Markup:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from influcoder.storage.object_store import ObjectStore
-from influcoder.storage.records import read_sealed, sealed
+from influcoder.storage.records import keep, read
 from monitoring.checks.findings import Figure
 
 SHOWN = 12
@@ -117,21 +117,21 @@ def save_cause(store: ObjectStore, found: Explained, plot: bytes) -> Explained:
     if existing is not None:
         return existing
     store.put(f"checks/{found.check_id}/cause.png", plot, "image/png")
-    written = store.keep(_key(found.check_id), sealed(found))
-    return found if written else load_cause(store, found.check_id) or found
+    return keep(store, _key(found.check_id), found, _remedy(found.check_id))
 
 
 def load_cause(store: ObjectStore, check_id: str) -> Explained | None:
     """The cause that was found for a check; None where none was looked for."""
-    data, _ = store.read_if_there(_key(check_id))
-    if data is None:
-        return None
-    return read_sealed(store, _key(check_id), Explained, data, f"Delete it, then run: influcoder cause {check_id}")
+    return read(store, _key(check_id), Explained, _remedy(check_id))
 
 
 def plot_link(store: ObjectStore, check_id: str) -> str:
     """A signed URL of the plot."""
     return store.link(f"checks/{check_id}/cause.png")
+
+
+def _remedy(check_id: str) -> str:
+    return f"Delete it, then run: influcoder cause {check_id}"
 
 
 def _key(check_id: str) -> str:

@@ -14,7 +14,7 @@ from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.settings.teacher import TeacherSpec
 from influcoder.statistics.agreement import Agreement
 from influcoder.storage.object_store import ObjectStore
-from influcoder.storage.records import Slot, sealed
+from influcoder.storage.records import keep, read
 from monitoring.checks.record import Check, figures
 
 
@@ -73,13 +73,12 @@ def save(store: ObjectStore, model: str, version: EncoderVersion, spot: Manifest
         figures=figures(found),
         created=now(),
     )
-    store.keep(_key(model, version.version, spot.id), sealed(record))
-    return record
+    return keep(store, _key(model, version.version, spot.id), record)
 
 
 def backfills(store: ObjectStore, model: str) -> list[Backfill]:
     """Every record, by version and age of its labels."""
-    found = [Slot(store, key, Backfill).value for key in store.keys(f"backfill/{model}/")]
+    found = [read(store, key, Backfill) for key in store.keys(f"backfill/{model}/")]
     kept = [record for record in found if record]
     return sorted(kept, key=lambda record: (int(record.encoder_version), record.labelled))
 

@@ -1,18 +1,19 @@
 """Which checks of an encoder version are evidence of their own: labels that are looked at twice count once."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from influcoder.core.errors import IntegrityError
+from pydantic import BaseModel, ConfigDict
+
 from influcoder.core.provenance import now
 from influcoder.labelsets import LabelSet
 from influcoder.labelsets.manifest import load_manifest
 from influcoder.labelsets.plan import REFERENCE
 from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.settings.tree import Settings
-from influcoder.storage.object_store import ObjectStore, sha256
+from influcoder.storage.object_store import ObjectStore
+from influcoder.storage.records import id_of, keep, read
 from monitoring.checks.record import Check, draw_name
 from monitoring.checks.sequential_test import Look
 
@@ -98,6 +99,15 @@ def look_of(check: Check) -> Look:
     return Look(rho["value"], error, queries, check.candidates or queries, check.created)
 
 
+class Seed(BaseModel):
+    """The seed of a draw, and when it was opened, UTC, ISO 8601."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seed: int
+    opened: str
+
+
 class OpenDraw:
     """A draw that a check has begun and not yet recorded.
 
@@ -110,7 +120,7 @@ class OpenDraw:
     def __init__(self, store: ObjectStore, settings: Settings, version: str) -> None:
         self._store = store
         facts = [version, settings.decoder, settings.corpus, settings.queries]
-        self._key = f"draws/{sha256(json.dumps(facts).encode())[:20]}.json"
+        self._key = f"draws/{id_of(facts)}.json"
 
     def seed(self, fresh: int) -> int:
         """The seed of the draw: that of a check which did not end, else the fresh one.
@@ -120,8 +130,7 @@ class OpenDraw:
         begun = self._begun()
         if begun is not None:
             return begun
-        written = self._store.keep(self._key, json.dumps({"seed": fresh, "opened": now()}).encode())
-        return fresh if written else self.seed(fresh)
+        return keep(self._store, self._key, Seed(seed=fresh, opened=now()), "Delete it.").seed
 
     def close(self, seed: int) -> None:
         """The draw is recorded; the next check makes one of its own."""
@@ -129,8 +138,5 @@ class OpenDraw:
             self._store.delete(self._key)
 
     def _begun(self) -> int | None:
-        data, _ = self._store.read_if_there(self._key)
-        try:
-            return None if data is None else int(json.loads(data)["seed"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise IntegrityError(f"{self._store.uri(self._key)} is no draw.", "Delete it.") from error
+        found = read(self._store, self._key, Seed, "Delete it.")
+        return found.seed if found else None

@@ -21,7 +21,7 @@ from influcoder.samples import Sample
 from influcoder.settings.labels import SplitBudget
 from influcoder.settings.tree import Settings
 from influcoder.storage.object_store import ObjectStore
-from influcoder.storage.records import read_sealed, sealed
+from influcoder.storage.records import keep
 
 Labels = list[list[float | None]]
 
@@ -88,7 +88,7 @@ def remember(store: ObjectStore, labels: LabelSet, budget: SplitBudget) -> Probe
         labels=[[float(v) if np.isfinite(v) else None for v in row] for row in block.labels],
         created=now(),
     )
-    return probe if store.keep(key, sealed(probe)) else _read(store, key)
+    return keep(store, key, probe, "Delete it; the next check makes it again.")
 
 
 def block_of(probe: Probe, labels: LabelSet) -> Block:
@@ -156,7 +156,3 @@ def _first(samples: Sequence[Sample], count: int) -> list[int]:
 
 def _key(label_set: str) -> str:
     return f"probes/{label_set}.json"
-
-
-def _read(store: ObjectStore, key: str) -> Probe:
-    return read_sealed(store, key, Probe, store.get(key), "Delete it; the next check makes it again.")

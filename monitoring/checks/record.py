@@ -1,6 +1,5 @@
 """The agreement check: a champion against fresh exact influence, and the record that is kept of it."""
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -8,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite, log10
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from influcoder.core.errors import IntegrityError
-from influcoder.storage.object_store import READERS, ObjectStore, sha256
+from influcoder.storage.object_store import READERS, ObjectStore
+from influcoder.storage.records import id_of, read, refuse_other, to_json
 from monitoring.checks.buying import Ledger
 from monitoring.checks.findings import Bounds, Judgement, Shift, Verdict
 
@@ -73,7 +73,7 @@ class Check(BaseModel):
         Fields at their default are left out, so that records from before there were such fields keep their id.
         """
         content = self.model_dump(mode="json", exclude={"id"}, exclude_defaults=True)
-        return self.model_copy(update={"id": sha256(json.dumps(content, sort_keys=True).encode())[:20]})
+        return self.model_copy(update={"id": id_of(content)})
 
     @property
     def verdict(self) -> Verdict:
@@ -112,7 +112,7 @@ def save_check(store: ObjectStore, check: Check, report_html: bytes, report_json
     kept = check.with_id()
     store.put(f"checks/{kept.id}{_PAGES[0]}", report_html, "text/html")
     store.put(f"checks/{kept.id}{_PAGES[1]}", report_json, "application/json")
-    store.keep(f"checks/{kept.id}/check.json", kept.model_dump_json(indent=1).encode())
+    store.keep(f"checks/{kept.id}/check.json", to_json(kept))
     return kept
 
 
@@ -123,12 +123,10 @@ def load_check(store: ObjectStore, check_id: str) -> Check:
         IntegrityError: there is none, or it was changed since.
     """
     key = f"checks/{check_id}/check.json"
-    try:
-        check = Check.model_validate_json(store.get(key))
-    except ValidationError as error:
-        raise IntegrityError(f"{store.uri(key)} is no check.", _MEND) from error
-    if check.with_id().id != check_id:
-        raise IntegrityError(f"{store.uri(key)} was changed after it was written.", _MEND)
+    check = read(store, key, Check, _MEND)
+    if check is None:
+        raise IntegrityError(f"there is no check {check_id!r} in {store.uri('')}.")
+    refuse_other(store, key, check.with_id().id, check_id, _MEND)
     return check
 
 

@@ -10,7 +10,7 @@ from influcoder.decoder.addresses import stamp_of
 from influcoder.decoder.fingerprints import noted
 from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.storage.object_store import ObjectStore, sha256
-from influcoder.storage.records import Slot
+from influcoder.storage.records import Slot, read
 
 if TYPE_CHECKING:
     from monitoring.checks.record import Check
@@ -84,7 +84,7 @@ def record(store: ObjectStore, fingerprint: str, uri: str) -> tuple[DecoderVersi
 def decoders(store: ObjectStore) -> dict[str, DecoderVersion]:
     """Every decoder version by its fingerprint."""
     keys = [key for key in store.keys("decoders/") if key.count("/") == 1]
-    found = (Slot(store, key, DecoderVersion).value for key in keys)
+    found = (read(store, key, DecoderVersion) for key in keys)
     return {version.fingerprint: version for version in found if version}
 
 

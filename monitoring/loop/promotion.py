@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from influcoder.core.processes import is_gone, mark
 from influcoder.core.provenance import now
 from influcoder.storage.object_store import ObjectStore
-from influcoder.storage.records import Slot
+from influcoder.storage.records import Slot, read
 from monitoring.loop.gate import GateResult
 from monitoring.loop.retraining import Phase
 
@@ -109,7 +109,7 @@ def interrupted(store: ObjectStore, model: str) -> list[Promotion]:
 
 def _offers(store: ObjectStore, model: str) -> dict[str, Promotion]:
     """Every offer by its key."""
-    found = {key: Slot(store, key, Promotion).value for key in store.keys(_folder(model))}
+    found = {key: read(store, key, Promotion) for key in store.keys(_folder(model))}
     return {key: offer for key, offer in found.items() if offer}
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from influcoder.core.provenance import now
 from influcoder.storage.object_store import ObjectStore
-from influcoder.storage.records import Slot
+from influcoder.storage.records import Slot, read
 
 LEASE = "control/retraining.json"
 _FOLDER = "retrainings/"
@@ -116,7 +116,7 @@ def answer_of(store: ObjectStore, check_id: str) -> Retraining | None:
 def retrainings(store: ObjectStore) -> dict[str, Retraining]:
     """Every record by its decision."""
     keys = [key for key in store.keys(_FOLDER) if key.endswith(".json")]
-    records = (Slot(store, key, Retraining).value for key in keys)
+    records = (read(store, key, Retraining) for key in keys)
     return {record.check_id: record for record in records if record}
 
 

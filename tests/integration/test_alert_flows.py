@@ -21,9 +21,8 @@ from influcoder.settings.alerts import AlertKind, AlertSettings
 from influcoder.settings.tree import load_settings
 from influcoder.storage.object_store import ObjectStore
 from monitoring.alerts.deliver import deliver
-from monitoring.alerts.outbox import Outbox
+from monitoring.alerts.outbox import Outbox, problems, ways
 from monitoring.alerts.reminders import overdue, unanswered
-from monitoring.alerts.state import problems, ways
 from monitoring.loop.promotion import Promotion, Stage, slot_of
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -13,10 +14,10 @@ from flows.context import Place
 from influcoder.registry.mlflow_registry import Registry
 from influcoder.settings.tree import load_settings
 from influcoder.storage.object_store import ObjectStore
+from monitoring.alerts.channel_state import Sent, change_state, state_of
+from monitoring.alerts.channels import send
 from monitoring.alerts.deliver import deliver
-from monitoring.alerts.lane import LEASE, Lanes
-from monitoring.alerts.outbox import Outbox
-from monitoring.alerts.state import problems, ways
+from monitoring.alerts.outbox import Outbox, problems, ways
 
 
 @pytest.fixture
@@ -48,8 +49,7 @@ def test_a_dead_channel_keeps_its_alerts_and_gets_them_later(store, receiver):
     post(store, settings, drifted(1), drifted(2))
     done = deliver(settings, store)
     assert "hook" in done.failed
-    lane, _ = Lanes(store).read("hook")
-    assert lane.failures == 1
+    assert state_of(store, "hook").failures == 1
     assert len(waiting(store)) == 2
     (wrong,) = problems(settings, store, ways(store), datetime.now(UTC))
     assert "do not reach channel hook" in wrong
@@ -83,14 +83,15 @@ import os, sys
 from influcoder.settings.alerts import AlertSettings
 from influcoder.settings.tree import load_settings
 from influcoder.storage.object_store import ObjectStore
+from monitoring.alerts.channel_state import Sent, change_state, state_of
 from monitoring.alerts.deliver import deliver
 store = ObjectStore(load_settings().store.model_copy(update={"prefix": os.environ["PREFIX"]}))
-deliver(AlertSettings(channels=({"url": os.environ["URL"], "name": "hook"},)), store)
+deliver(AlertSettings(channels=({"url": os.environ["URL"], "name": "hook"},), lease_seconds=3), store)
 """
 
 
 def test_a_deliverer_that_is_killed_between_sending_and_noting_loses_nothing(store, receiver, forks):
-    settings = settings_of({"url": receiver.url, "name": "hook"})
+    settings = settings_of({"url": receiver.url, "name": "hook"}, lease_seconds=3)
     post(store, settings, drifted(1), drifted(2))
     receiver.delay = 30.0
     environment = {**os.environ, "PREFIX": f"tests/{here()}", "URL": receiver.url}
@@ -99,14 +100,13 @@ def test_a_deliverer_that_is_killed_between_sending_and_noting_loses_nothing(sto
     os.kill(victim.pid, signal.SIGKILL)
     victim.wait()
     receiver.delay = 0.0
-    lane, _ = Lanes(store).read("hook")
-    assert lane.claim is not None
     assert deliver(settings, store).delivered == {}, "the lease still holds"
-    done = deliver(settings, store, at(seconds=LEASE.total_seconds() + 1))
-    assert len(done.delivered["hook"]) == 2
+    while store.age("control/alerts/hook.json") < settings.lease_seconds:
+        time.sleep(0.1)
+    assert len(deliver(settings, store).delivered["hook"]) == 2
     ids = [body["message"].split("Alert ")[1][:16] for body in receiver.bodies]
     assert len(ids) == 3
-    assert ids[0] == ids[1] == lane.claim.message, "the message that may have arrived comes again under its id"
+    assert ids[0] == ids[1], "the message that may have arrived comes again under its id"
     assert set(ids) == {drifted(1).id, drifted(2).id}
     assert waiting(store) == []
 
@@ -128,19 +128,31 @@ def test_a_deliverer_that_is_killed_while_noting_sends_nothing_again(store, rece
     settings = settings_of({"url": receiver.url, "name": "hook"}, per_hour=1)
     post(store, settings, drifted(1), drifted(2))
     deliver(settings, store)
-    lanes = Lanes(store)
-    lane, version = lanes.read("hook")
     assert len(receiver.bodies) == 1, "a digest"
-    claim = {"message": Outbox(store).delivery(drifted(1).id, "hook").message, "digest": True, "token": "x"}
-    claim |= {"alerts": [drifted(1).id, drifted(2).id], "topics": ["t"], "at": datetime.now(UTC) - LEASE}
-    half = lane.model_validate({"claim": claim, "tried": {}})
+    message = Outbox(store).delivery(drifted(1).id, "hook").message
     store.delete(f"alerts/outbox/{drifted(2).id}/to/hook.json")
     store.put(f"alerts/waiting/hook/{drifted(2).id}", b"")
-    assert lanes.swap("hook", half, version)
-    deliver(settings, store, at(seconds=1))
+    deliver(settings, store, at(hours=7))
     assert len(receiver.bodies) == 1
     assert waiting(store) == []
-    assert lanes.read("hook")[0].claim is None
+    assert Outbox(store).delivery(drifted(2).id, "hook").message == message
+
+
+def test_what_a_deliverer_sent_that_was_taken_for_dead_is_noted_all_the_same(store, receiver, monkeypatch):
+    """Its lease is taken while it sends: another one notes something else meanwhile, and neither note is lost."""
+    settings = settings_of({"url": receiver.url, "name": "hook"})
+    post(store, settings, drifted(1), drifted(2))
+    other = Sent(at=datetime.now(UTC), topics=("gate: encoder 9",), message="m", alerts=("a",))
+
+    def overtaken(*given):
+        change_state(store, "hook", lambda state: state.succeeded(other, settings))
+        store.put("control/alerts/hook.json", b'{"owner": "another", "token": "t", "beats": 1}')
+        return send(*given)
+
+    monkeypatch.setattr("monitoring.alerts.deliver.send", overtaken)
+    done = deliver(settings, store)
+    assert len(done.delivered["hook"]) == len(receiver.bodies) == 1, "it stops after the message that it was at"
+    assert [sent.message for sent in state_of(store, "hook").sent] == ["m", done.delivered["hook"][0]]
 
 
 def test_deliverers_at_once_double_nothing(store, receiver):

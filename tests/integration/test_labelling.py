@@ -88,7 +88,7 @@ def test_no_feature_depends_on_the_shards(assert_same_features, place, tiny_deco
     again, _ = label(store, tiny_decoder, chosen[::-1], shard=shard)
     assert again.computed == 0
     assert_same_features(again.table.select(undisturbed.hashes), undisturbed)
-    sizes = [len(cache._hashes(key)) for key in store.keys("features/")]
+    sizes = [len(cache._shards.hashes(key)) for key in store.keys("features/")]
     assert sum(sizes) == len(chosen)
     assert all(size >= shard for size in sorted(sizes)[1:])
     assert (len(sizes) == 1) == (shard == 1000)

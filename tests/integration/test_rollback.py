@@ -12,10 +12,11 @@ from influcoder.cli.journal import mend
 from influcoder.core.errors import ChangedMeanwhileError, IntegrityError, RegistryError
 from influcoder.core.tags import FILES
 from influcoder.registry.champions import Champions
-from influcoder.registry.journal import Action, Event, append, champion_of, entries
+from influcoder.registry.journal import Action, Event, Head, append, champion_of, entries
 from influcoder.registry.mlflow_registry import Registry
 from influcoder.settings.tree import load_settings
 from influcoder.storage.object_store import ObjectStore
+from influcoder.storage.records import read
 
 MODEL = "journal"
 
@@ -46,7 +47,7 @@ def test_writers_at_once_lose_no_entry(store):
     found = entries(store, MODEL)
     assert sorted(numbers) == [entry.number for entry in found] == list(range(1, 25))
     assert {entry.reason for entry in found} == {f"{writer} {i}" for writer in range(6) for i in range(4)}
-    assert json.loads(store.get(f"journal/{MODEL}/head.json"))["number"] == 24
+    assert read(store, f"journal/{MODEL}/head.json", Head).number == 24
 
 
 def test_of_two_promotions_at_once_one_is_refused(store):
@@ -87,7 +88,7 @@ def test_every_change_in_the_store_is_found(store):
         store.put(keys[other], records[other])
     assert len(entries(store, MODEL)) == 4
     store.put(f"journal/{MODEL}/head.json", b"{}")
-    with pytest.raises(IntegrityError, match=r"head\.json can't be read"):
+    with pytest.raises(IntegrityError, match=r"head\.json is no Head record"):
         entries(store, MODEL)
 
 

@@ -1,13 +1,14 @@
 """The object store against a real S3 server."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from influcoder.core.errors import ChangedMeanwhileError, IntegrityError, StoreError
 from influcoder.settings.servers import StoreSettings
 from influcoder.settings.tree import load_settings
-from influcoder.storage.object_store import ObjectStore
+from influcoder.storage.object_store import READERS, ObjectStore
 
 
 @pytest.fixture
@@ -53,6 +54,30 @@ def test_range_and_absence(store):
     assert store.read_if_there("absent") == (None, None)
     with pytest.raises(IntegrityError, match="is not there"):
         store.get("absent")
+
+
+def test_what_may_be_missing_is_read_by_one_request(store):
+    asked = []
+    store._client.meta.events.register("before-send.s3", lambda request, **_: asked.append(request.method))
+    store.put("there", b"1")
+    for key, expected in {"there": b"1", "absent": None}.items():
+        asked.clear()
+        assert store.read_if_there(key)[0] == expected
+        assert asked == ["GET"]
+
+
+def test_a_pointer_that_was_deleted_meanwhile_is_not_moved(store):
+    version = store.swap("pointer", b"1", None)
+    store.delete("pointer")
+    with pytest.raises(ChangedMeanwhileError):
+        store.swap("pointer", b"2", version)
+
+
+def test_there_is_a_connection_for_each_reader(store, caplog):
+    store.put("a", b"1")
+    with ThreadPoolExecutor(READERS) as pool, caplog.at_level("WARNING", "urllib3"):
+        assert set(pool.map(store.get, ["a"] * 40 * READERS)) == {b"1"}
+    assert "pool is full" not in caplog.text
 
 
 def test_missing_bucket_is_one_clear_line(store):

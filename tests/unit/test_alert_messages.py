@@ -7,7 +7,7 @@ import pytest
 from influcoder.core.errors import SettingsError
 from influcoder.settings.alerts import AlertChannel, AlertKind, AlertSettings
 from influcoder.settings.tree import load_settings
-from monitoring.alerts.alert import Alert, Figure, Posted
+from monitoring.alerts.alert import Alert, Figure, OutboxEntry
 from monitoring.alerts.channels import channels_for, examine, scrubbed
 from monitoring.alerts.policy import Message
 from monitoring.alerts.render import render, severity
@@ -32,7 +32,7 @@ def raised(kind=AlertKind.DRIFT, **more):
         "doing": "It mends.",
         "created": "2026-11-24T05:03:10+00:00",
     }
-    return Posted(
+    return OutboxEntry(
         alert=Alert(kind=kind, subject="encoder 3", **{"occurrence": "check 1", **words, **more}), channels=()
     )
 
@@ -111,6 +111,6 @@ def test_every_kind_can_be_shown_alone_and_in_a_digest(kind):
     assert severity(mixed) == "failure", "the worst of what is in a message"
     shown = render(both)
     assert shown.title == "Influcoder: 2 alerts were held back"
-    for posted in both.alerts:
-        assert all(posted.id in body for body in (shown.text, shown.markdown, shown.html))
+    for entry in both.alerts:
+        assert all(entry.id in body for body in (shown.text, shown.markdown, shown.html))
     assert render(alone).html.count("<h1") == 1

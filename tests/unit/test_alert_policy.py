@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from influcoder.settings.alerts import AlertKind, AlertSettings, QuietHours
-from monitoring.alerts.alert import Alert, Posted
-from monitoring.alerts.lane import HOUR, Claim, Lane, backoff
+from monitoring.alerts.alert import Alert, OutboxEntry
+from monitoring.alerts.channel_state import HOUR, ChannelState, Sent, backoff
 from monitoring.alerts.policy import is_held, is_hopeless, is_quiet, next_message
 
 START = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -28,30 +28,28 @@ def raised(kind=AlertKind.DRIFT, subject="encoder 1", occurrence="a", at=START):
     alert = Alert(
         kind=kind, subject=subject, occurrence=occurrence, title="t", what="w", doing="d", created=at.isoformat()
     )
-    return Posted(alert=alert, channels=("one",))
+    return OutboxEntry(alert=alert, channels=("one",))
 
 
-def claim_of(message, now):
-    ids = tuple(p.id for p in message.alerts)
-    return Claim(message=message.id, alerts=ids, topics=message.topics, digest=message.digest, at=now, token="t")
+def sent_of(message, now):
+    return Sent(at=now, topics=message.topics, message=message.id, alerts=tuple(p.id for p in message.alerts))
 
 
 def live(moments, settings, minutes, works=lambda now: True):
-    """Minute by minute, as a deliverer on a channel would: what arrived, as (moment, message), and the lane."""
-    lane, waiting, arrived, tries = Lane(), [], [], []
+    """Minute by minute, as a deliverer on a channel would: what arrived and when, what waits, when it was tried."""
+    state, waiting, arrived, tries = ChannelState(), [], [], []
     for minute in range(minutes):
         now = START + timedelta(minutes=minute)
         waiting += moments.get(minute, [])
-        while message := next_message(waiting, lane, settings, now):
-            claim = claim_of(message, now)
+        while message := next_message(waiting, state, settings, now):
+            sent = sent_of(message, now)
             tries.append(now)
-            lane = lane.claimed(claim, now)
             if not works(now):
-                lane = lane.failed("away", settings, now)
+                state = state.failed(sent.alerts, "away", settings, now)
                 continue
-            lane = lane.succeeded(claim, settings, now)
+            state = state.succeeded(sent, settings)
             arrived.append((now, message))
-            waiting = [p for p in waiting if p.id not in claim.alerts]
+            waiting = [p for p in waiting if p.id not in sent.alerts]
     return arrived, waiting, tries
 
 
@@ -59,18 +57,18 @@ def by_minute(found):
     moments = {}
     for minute, kind, subject in found:
         at = START + timedelta(minutes=minute)
-        posted = raised(kind, f"encoder {subject}", f"{minute} {kind} {subject}", at)
-        moments.setdefault(minute, {})[posted.id] = posted
-    return {minute: list(posted.values()) for minute, posted in moments.items()}
+        entry = raised(kind, f"encoder {subject}", f"{minute} {kind} {subject}", at)
+        moments.setdefault(minute, {})[entry.id] = entry
+    return {minute: list(entry.values()) for minute, entry in moments.items()}
 
 
 @given(events, limits)
 def test_nothing_is_lost_doubled_or_sent_against_a_rule(found, settings):
     moments = by_minute(found)
     arrived, waiting, _ = live(moments, settings, minutes=60 * 48)
-    told = [posted.id for _, message in arrived for posted in message.alerts]
+    told = [entry.id for _, message in arrived for entry in message.alerts]
     assert waiting == []
-    assert sorted(told) == sorted(p.id for posted in moments.values() for p in posted)
+    assert sorted(told) == sorted(p.id for entry in moments.values() for p in entry)
     times = [at for at, _ in arrived]
     for at in times:
         assert sum(at - HOUR < other <= at for other in times) <= settings.per_hour
@@ -98,8 +96,8 @@ def test_a_channel_that_was_dead_gets_all_of_it(found, dead_minutes):
 
 
 def test_what_the_limit_holds_back_comes_in_one_message():
-    posted = [raised(subject=f"encoder {i}", occurrence=str(i)) for i in range(9)]
-    arrived, _, _ = live({0: posted}, AlertSettings(per_hour=4), minutes=1)
+    entry = [raised(subject=f"encoder {i}", occurrence=str(i)) for i in range(9)]
+    arrived, _, _ = live({0: entry}, AlertSettings(per_hour=4), minutes=1)
     assert [len(message.alerts) for _, message in arrived] == [1, 1, 1, 6]
     assert [message.digest for _, message in arrived] == [False, False, False, True]
 
@@ -123,19 +121,18 @@ def test_critical_goes_first_and_through_the_night():
     night = START.replace(hour=23)
     drift, breaker = raised(), raised(AlertKind.BREAKER, "encoder 2")
     settings = AlertSettings(quiet=quiet)
-    assert is_held(drift, Lane(), settings, night)
-    assert next_message([drift, breaker], Lane(), settings, night).alerts == (breaker,)
-    assert next_message([drift, breaker], Lane(), settings, START).alerts == (breaker,)
-    assert next_message([drift], Lane(), settings, night) is None
+    assert is_held(drift, ChannelState(), settings, night)
+    assert next_message([drift, breaker], ChannelState(), settings, night).alerts == (breaker,)
+    assert next_message([drift, breaker], ChannelState(), settings, START).alerts == (breaker,)
+    assert next_message([drift], ChannelState(), settings, night) is None
 
 
 def test_a_refused_alert_blocks_no_other_one():
     poison, later = raised(AlertKind.BREAKER), raised(subject="encoder 2", at=START + timedelta(hours=1))
     settings = AlertSettings()
-    lane = Lane().claimed(claim_of(next_message([poison], Lane(), settings, START), START), START)
-    lane = lane.failed("400", settings, START)
+    state = ChannelState().failed([poison.id], "400", settings, START)
     now = START + timedelta(hours=1)
-    assert next_message([poison, later], lane, settings, now).alerts == (later,)
+    assert next_message([poison, later], state, settings, now).alerts == (later,)
 
 
 @given(st.times(), st.times(), st.integers(0, 60 * 24 * 365), st.sampled_from(["UTC", "Asia/Kolkata", "Europe/London"]))
@@ -176,19 +173,19 @@ def test_backoff_grows_and_ends(failures, first, most):
 
 
 def test_only_what_was_tried_for_long_is_given_up():
-    settings, posted = AlertSettings(give_up_hours=10, retry_at_most_minutes=60), raised()
-    lane, now = Lane(), START
-    assert not is_hopeless(posted, lane, settings, START + timedelta(days=300))
-    while not is_hopeless(posted, lane, settings, now):
-        message = next_message([posted], lane, settings, now)
+    settings, entry = AlertSettings(give_up_hours=10, retry_at_most_minutes=60), raised()
+    state, now = ChannelState(), START
+    assert not is_hopeless(entry, state, settings, START + timedelta(days=300))
+    while not is_hopeless(entry, state, settings, now):
+        message = next_message([entry], state, settings, now)
         if message:
-            lane = lane.claimed(claim_of(message, now), now).failed("away", settings, now)
+            state = state.failed([p.id for p in message.alerts], "away", settings, now)
         now += timedelta(minutes=10)
     assert now - START == timedelta(hours=10)
-    assert 10 <= lane.failures <= 20
+    assert 10 <= state.failures <= 20
     fresh = raised(subject="encoder 2", at=now)
-    assert not is_hopeless(fresh, lane, settings, now + timedelta(hours=9))
-    assert is_hopeless(fresh, lane, settings, now + timedelta(hours=10))
+    assert not is_hopeless(fresh, state, settings, now + timedelta(hours=9))
+    assert is_hopeless(fresh, state, settings, now + timedelta(hours=10))
 
 
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.text(max_size=5), st.text(max_size=5)), min_size=2, max_size=20))

@@ -3,9 +3,8 @@
 from datetime import UTC, datetime
 
 from influcoder.settings.alerts import AlertKind
-from monitoring.alerts.alert import TITLE, Posted
+from monitoring.alerts.alert import TITLE, OutboxEntry
 from monitoring.alerts.compose import breaker, dead_channel, drift, failed_gate, refused_labels
-from monitoring.alerts.lane import Lane
 from monitoring.alerts.policy import Message
 from monitoring.alerts.render import render
 from monitoring.checks.findings import Judgement, Verdict
@@ -29,7 +28,7 @@ RESULT = GateResult(passed=False, reasons=("failed: over the champion by -0.1",)
 
 
 def text_of(alert):
-    return render(Message((Posted(alert=alert, channels=()),))).text
+    return render(Message((OutboxEntry(alert=alert, channels=()),))).text
 
 
 def test_drift_says_how_far_it_fell_and_that_the_decoder_moved():
@@ -73,9 +72,9 @@ def test_long_names_and_many_failures_stay_readable():
 
 
 def test_a_dead_channel_names_what_it_missed_once():
-    gone = [Posted(alert=drift(CHECK, {}), channels=("dead",))]
+    gone = [OutboxEntry(alert=drift(CHECK, {}), channels=("dead",))]
     now = datetime(2026, 11, 25, tzinfo=UTC)
-    alert = dead_channel("dead", gone, Lane(failing_since=datetime(2026, 11, 22, 4, tzinfo=UTC), failures=9), now)
+    alert = dead_channel("dead", gone, datetime(2026, 11, 22, 4, tzinfo=UTC), now)
     assert "encoder 3 drifted" in alert.what
     assert "since 22 Nov, 04:00 UTC" in alert.what
-    assert alert.id == dead_channel("dead", gone, Lane(), now).id
+    assert alert.id == dead_channel("dead", gone, None, now).id

@@ -217,6 +217,29 @@ def test_whoever_opens_a_training_last_owns_it(tmp_path):
     assert Checkpoints(folder, "third").open("key") == Saved({"a": 1}, {"weights": b"second"})
 
 
+class Unheard(Folder):
+    """A folder whose second answer to a swap gets lost: it is done, and nobody hears of it."""
+
+    swaps = 0
+
+    def swap(self, key, data, expected):
+        version = super().swap(key, data, expected)
+        self.swaps += 1
+        if self.swaps == 2:
+            raise StoreError("no answer.")
+        return version
+
+
+def test_a_checkpoint_whose_answer_got_lost_is_no_other_run(tmp_path, caplog):
+    folder = Unheard(tmp_path)
+    checkpoints = Checkpoints(folder, "first")
+    assert checkpoints.open("key") is None
+    checkpoints.save(Saved({"epoch": 1}, {}))
+    assert "no answer" in caplog.text
+    checkpoints.save(Saved({"epoch": 2}, {"weights": b"w"}))
+    assert Checkpoints(folder, "second").open("key") == Saved({"epoch": 2}, {"weights": b"w"})
+
+
 def test_training_goes_on_where_no_checkpoint_can_be_written(start, labels, whole, tmp_path, caplog):
     assert_same(train(start, labels, FullFolder(tmp_path)), whole)
     assert "the disk is full" in caplog.text

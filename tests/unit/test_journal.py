@@ -5,9 +5,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from influcoder.core.errors import IntegrityError
-from influcoder.registry.journal import Action, Event, champion_of, check_chain, line_of, place, sealed
+from influcoder.registry.journal import Action, Event, champion_of, check_chain, line_of, place
 from influcoder.storage.object_store import sha256
-from influcoder.storage.records import sealed_hash
+from influcoder.storage.records import sealed, sealed_hash
 
 FIGURES = st.floats(allow_nan=False, allow_infinity=False)
 VERSIONS = st.sampled_from(["1", "2", "3", "4"])

@@ -5,7 +5,7 @@ from pydantic import BaseModel
 
 from influcoder.core.errors import IntegrityError
 from influcoder.storage.object_store import sha256
-from influcoder.storage.records import read_sealed, seal, sealed, sealed_hash, unseal
+from influcoder.storage.records import parse, seal, sealed, sealed_hash, unseal
 
 
 class Record(BaseModel):
@@ -21,7 +21,7 @@ class Shelf:
 
 
 def read(data):
-    return read_sealed(Shelf(), "key", Record, data)
+    return parse(Shelf(), "key", Record, data)
 
 
 RECORDS = st.builds(Record, name=st.text(max_size=9), count=st.integers())
@@ -51,6 +51,36 @@ def test_a_record_that_was_cut_off_is_noticed(record, length):
         read(whole[:length])
 
 
+def hash_before(record):
+    content = record.model_dump_json().encode()
+    return sha256(content).encode() + b"\n" + content
+
+
 @given(RECORDS)
-def test_records_of_earlier_versions_have_no_seal_and_are_read(record):
+def test_records_of_every_earlier_format_are_read(record):
     assert read(record.model_dump_json(indent=1).encode()) == record
+    assert read(hash_before(record)) == record
+
+
+@given(RECORDS, st.data())
+def test_a_changed_letter_of_the_format_with_the_hash_before_is_noticed(record, data):
+    whole = hash_before(record)
+    place, other = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 255))
+    assume(other != whole[place])
+    with pytest.raises(IntegrityError):
+        read(whole[:place] + bytes([other]) + whole[place + 1 :])
+
+
+class Lenient(BaseModel):
+    """Anything is one of these, so its seal alone tells when it was changed."""
+
+    count: int = 0
+
+
+@given(st.integers(), st.data())
+def test_a_changed_seal_is_never_taken_for_a_record_without_one(count, data):
+    whole = sealed(Lenient(count=count))
+    place, other = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 255))
+    assume(other != whole[place])
+    with pytest.raises(IntegrityError):
+        parse(Shelf(), "key", Lenient, whole[:place] + bytes([other]) + whole[place + 1 :])

@@ -22,14 +22,14 @@ def test() -> None:
 
     Example: `INFLUCODER_ALERTS__CHANNELS='["mailto://user:password@example.org"]' influcoder alerts test`
     """
-    from monitoring.alerts.alert import Posted
+    from monitoring.alerts.alert import OutboxEntry
     from monitoring.alerts.channels import send
     from monitoring.alerts.compose import test_message
     from monitoring.alerts.policy import Message
     from monitoring.alerts.render import render
 
     settings = _with_channels()
-    message = render(Message((Posted(alert=test_message(), channels=()),)))
+    message = render(Message((OutboxEntry(alert=test_message(), channels=()),)))
     failed = []
     for channel in settings.channels:
         error = send(channel, message, "info")
@@ -49,20 +49,20 @@ def show(
     Examples: `influcoder alerts list`, `influcoder alerts list --waiting`
     """
     from flows.context import load_place
-    from monitoring.alerts.state import ways
+    from monitoring.alerts.outbox import ways
 
     listed = [way for way in ways(load_place().store) if way.waits_for or not waiting]
     if as_json:
         for way in listed:
             channels = {name: d.outcome if d else "waiting" for name, d in way.deliveries.items()}
-            row = way.posted.alert.model_dump(mode="json")
-            print(json.dumps({"id": way.posted.id, "alert": row, "channels": channels}, ensure_ascii=False))
+            row = way.entry.alert.model_dump(mode="json")
+            print(json.dumps({"id": way.entry.id, "alert": row, "channels": channels}, ensure_ascii=False))
         return
     grid = Table(title="Alerts", title_justify="left")
     for name in ("id", "raised", "kind", "what", "delivered to", "waits for", "given up on"):
         grid.add_column(name, overflow="fold")
     for way in listed:
-        alert = way.posted.alert
+        alert = way.entry.alert
         open_or_lost = {*way.waits_for, *way.lost_on}
         arrived = [name for name in way.deliveries if name not in open_or_lost]
         places = (", ".join(names) or "-" for names in (arrived, way.waits_for, way.lost_on))

@@ -17,7 +17,7 @@ from influcoder.local.stack import Stack
 from influcoder.registry.catalogue import unreachable
 from influcoder.registry.mlflow_registry import CHALLENGER
 from influcoder.settings.tree import Settings
-from influcoder.storage.object_store import silent_store
+from influcoder.storage.s3_errors import silent_store
 
 WELL, WRONG, UNREACHABLE = 0, 1, 2
 

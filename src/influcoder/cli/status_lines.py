@@ -12,7 +12,7 @@ from influcoder.registry.encoder_version import EncoderVersion, agreement_figure
 from influcoder.registry.journal import entries
 from influcoder.registry.mlflow_registry import CHAMPION, Registry
 from influcoder.storage.object_store import ObjectStore
-from monitoring.alerts.state import problems, ways
+from monitoring.alerts.outbox import problems, ways
 from monitoring.causes.record import load_cause
 from monitoring.checks.findings import Verdict
 from monitoring.checks.record import Check, checks

@@ -71,6 +71,10 @@ class IntegrityError(StoreError):
     """Stored bytes do not match their checksum, or an artifact is incomplete."""
 
 
+class AbsentError(IntegrityError):
+    """There is no object under a key."""
+
+
 class ValidationFailedError(InflucoderError):
     """Great Expectations refused a label set."""
 

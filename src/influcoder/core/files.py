@@ -1,10 +1,12 @@
 """Files on this machine: temporary folders, results that are whole or not there, the cache, and digests."""
 
+import glob
 import hashlib
 import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +50,38 @@ def refuse_taken(path: Path) -> None:
 
 
 @contextmanager
+def whole(path: Path, shared: bool = False) -> Iterator[Path]:
+    """Where to write a file or a folder that takes its name when the body ends, and is gone where the body fails.
+
+    Args:
+        path: the name; a file that has it is replaced at once.
+        shared: whether other processes write the same folder, and the one that is ready first stands.
+    Raises:
+        OSError: a folder has the name, and the two are not shared.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}{PART}{os.getpid()}-{threading.get_ident()}")
+    _remove(part)
+    try:
+        yield part
+        try:
+            part.replace(path)
+        except OSError:
+            if not (shared and path.is_dir()):
+                raise
+    finally:
+        _remove(part)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is on the disk, as it was or as it is now, whenever the process or the machine dies."""
+    with whole(path) as part, part.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """An empty folder beside a result's, which takes its name when all is written; what a killed run left goes first.
 
@@ -55,11 +89,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
         SettingsError: the result's folder is there already.
     """
     refuse_taken(path)
-    part = path.with_name(f"{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    yield part
-    part.rename(path)
+    for left in path.parent.glob(f"{glob.escape(path.name)}{PART}*"):
+        _remove(left)
+    with whole(path) as part:
+        part.mkdir()
+        yield part
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def files_in(folder: Path) -> tuple[tuple[str, int, int], ...]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from influcoder.core.errors import DecoderError
-from influcoder.core.files import cache_folder
+from influcoder.core.files import cache_folder, write_whole
 from influcoder.decoder.addresses import local_files
 
 if TYPE_CHECKING:
@@ -53,10 +52,7 @@ def note(uri: str, decoder: "Decoder") -> None:
         return
     tokens = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
     known = Noted(fingerprint=decoder.fingerprint, template=tokenizer.chat_template or None, tokens=tokens)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".part-{os.getpid()}")
-    part.write_text(known.model_dump_json())
-    part.replace(path)
+    write_whole(path, known.model_dump_json().encode())
 
 
 def noted(uri: str) -> Noted | None:

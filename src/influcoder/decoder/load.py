@@ -3,9 +3,6 @@
 import copy
 import hashlib
 import logging
-import shutil
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from influcoder.core.errors import DecoderError
-from influcoder.core.files import cache_folder, files_in
+from influcoder.core.files import cache_folder, files_in, whole
 from influcoder.core.loading import DATA_ONLY, LOAD_ERRORS, refusal
 from influcoder.decoder.addresses import Address
 from influcoder.decoder.checkpoint import Decoder
@@ -78,19 +75,12 @@ def _converted(gguf: Path) -> Path:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     folder = cache_folder() / "decoders" / digest[:20]
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f"{digest[:20]}.part-", dir=folder.parent))
         logger.info("converting %s, once", gguf.name)
         keywords = {"gguf_file": gguf.name, **DATA_ONLY}
-        try:
+        with whole(folder, shared=True) as part:
             tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **keywords)
             model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **keywords)
             Decoder(str(gguf), _plain(model), tokenizer).save(part)
-            # Where another process was quicker, what it wrote is the same.
-            with suppress(OSError):
-                part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

@@ -8,13 +8,11 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from influcoder.core.errors import DecoderError
-from influcoder.core.files import PART, cache_folder, prune
+from influcoder.core.files import cache_folder, prune, whole
 from influcoder.settings.tree import load_settings
 from influcoder.storage.download import bring
 from influcoder.storage.mlflow_models import fetch_model_file, model_address, model_files
@@ -53,20 +51,12 @@ def fetch(uri: str) -> Path:
         # The least used copies are the ones that go.
         os.utime(folder)
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f"{folder.name}{PART}", dir=folder.parent))
-    try:
-        logger.info("fetching %s, once", uri)
+    logger.info("fetching %s, once", uri)
+    with whole(folder, shared=True) as part:
+        part.mkdir()
         (_from_store if uri.startswith("s3://") else _from_mlflow)(uri, part)
         if remote_stamp(uri) != stamp:
             raise DecoderError(f"decoder {uri!r} was written to while it was read.", "Run again when it is complete.")
-        part.rename(folder)
-    except OSError:
-        # Another process was quicker, or the disk is full; what the other wrote is the same.
-        if not folder.is_dir():
-            raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     prune(folder.parent, COPIES)
     return folder
 

@@ -4,40 +4,30 @@ Below `checkpoints/<key>/` there are tensors, named by the SHA-256 of their byte
 that belong together and moves by compare-and-swap. The key is the hash of everything that the training follows from.
 """
 
-import json
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from influcoder.core.errors import ChangedMeanwhileError, IntegrityError, StoreError
 from influcoder.storage.object_store import sha256
+from influcoder.storage.objects import Objects
+from influcoder.storage.records import Slot
 
 logger = logging.getLogger(__name__)
-_HASH = len(sha256(b""))
 
 
-class Objects(Protocol):
-    """Where checkpoints are kept: an `ObjectStore`, or a `Folder`."""
+class Latest(BaseModel):
+    """Who owns a training, and the notes and files (by what they hold) of its last checkpoint, if there is one."""
 
-    def put(self, key: str, data: bytes) -> None:
-        """Write an object."""
+    model_config = ConfigDict(frozen=True)
 
-    def get(self, key: str) -> bytes:
-        """Its bytes."""
-
-    def read_if_there(self, key: str) -> tuple[bytes | None, str | None]:
-        """Its bytes and version."""
-
-    def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        """Replace it where it is still that version; the version that it is then."""
-
-    def delete(self, key: str) -> None:
-        """Delete it."""
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        """Keys below a prefix."""
+    owner: str
+    notes: Mapping[str, Any] | None
+    parts: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -68,8 +58,7 @@ class Checkpoints:
         self._objects = objects
         self._owner = owner or secrets.token_hex(8)
         self._replaced = replaced
-        self._folder: str | None = None
-        self._version: str | None = None
+        self._slot: Slot[Latest] | None = None
 
     def open(self, key: str) -> Saved | None:
         """Take a training over; its last checkpoint, or None where there is none or it is damaged.
@@ -79,18 +68,18 @@ class Checkpoints:
         Raises:
             ChangedMeanwhileError: another run took it over in the same moment.
         """
-        self._folder = f"checkpoints/{key}/"
-        data, self._version = self._objects.read_if_there(self._latest)
-        found = _opened(data) if data else None
-        if data and not found:
+        pointer = f"checkpoints/{key}/latest.json"
+        self._slot = Slot(self._objects, pointer, Latest, remedy=None)
+        found = self._slot.value
+        if found is None and self._objects.exists(pointer):
             logger.warning("training starts from the beginning, the pointer to its checkpoint is damaged")
         # First claimed, then read: from now on the owner before can neither save nor delete.
-        self._point(found["notes"] if found else None, found["parts"] if found else {})
+        self._point(found.notes if found else None, found.parts if found else {})
         if not found:
             return None
-        if found["owner"] != self._owner:
-            self._replaced(found["owner"])
-        return self._read(found) if found["parts"] else None
+        if found.owner != self._owner:
+            self._replaced(found.owner)
+        return self._read(found) if found.parts else None
 
     def save(self, saved: Saved) -> None:
         """Keep a checkpoint instead of the one before. Training goes on where the store can't take it.
@@ -100,12 +89,12 @@ class Checkpoints:
         """
         parts = {name: f"{sha256(data)}.safetensors" for name, data in saved.parts.items()}
         try:
-            there = set(self._objects.keys(self._opened_folder))
+            there = set(self._objects.keys(self._folder))
             for name, data in saved.parts.items():
-                if self._opened_folder + parts[name] not in there:
-                    self._objects.put(self._opened_folder + parts[name], data)
+                if self._folder + parts[name] not in there:
+                    self._objects.put(self._folder + parts[name], data)
             self._point(saved.notes, parts)
-            for key in there - {self._opened_folder + part for part in parts.values()} - {self._latest}:
+            for key in there - {self._folder + part for part in parts.values()} - {self._opened.key}:
                 self._objects.delete(key)
         except ChangedMeanwhileError:
             raise
@@ -114,56 +103,45 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Delete what was saved, when the training's result is safe elsewhere; nothing where nothing was opened."""
-        if self._folder is None:
+        if self._slot is None:
             return
-        self._objects.delete(self._latest)
+        self._objects.delete(self._slot.key)
         for key in list(self._objects.keys(self._folder)):
             self._objects.delete(key)
 
     @property
-    def _opened_folder(self) -> str:
-        assert self._folder is not None, "open comes first"
-        return self._folder
+    def _opened(self) -> "Slot[Latest]":
+        assert self._slot is not None, "open comes first"
+        return self._slot
 
     @property
-    def _latest(self) -> str:
-        return f"{self._opened_folder}latest.json"
+    def _folder(self) -> str:
+        return self._opened.key.removesuffix("latest.json")
 
     def _point(self, notes: Mapping[str, Any] | None, parts: Mapping[str, str]) -> None:
-        data = _sealed({"owner": self._owner, "notes": notes, "parts": dict(parts)})
+        latest = Latest(owner=self._owner, notes=notes, parts=dict(parts))
         try:
-            self._version = self._objects.swap(self._latest, data, self._version)
-        except (ChangedMeanwhileError, IntegrityError) as error:
+            self._opened.write(latest)
+        except ChangedMeanwhileError as error:
             # A put whose answer got lost has landed all the same, and then the pointer is ours.
-            there, version = self._objects.read_if_there(self._latest)
-            found = _opened(there) if there else None
-            if found is None or found["owner"] != self._owner:
+            self._slot = Slot(self._objects, self._opened.key, Latest, remedy=None)
+            if self._slot.value is None or self._slot.value.owner != self._owner:
+                hint = "Let that one go on."
                 raise ChangedMeanwhileError(
-                    "another run has taken this training over, or finished it.", "Let that one go on."
+                    "another run has taken this training over, or finished it.", hint
                 ) from error
-            self._version = self._objects.swap(self._latest, data, version)
+            self._slot.write(latest)
 
-    def _read(self, found: Mapping[str, Any]) -> Saved | None:
+    def _read(self, found: Latest) -> Saved | None:
         parts = {}
-        for name, file in found["parts"].items():
+        for name, file in found.parts.items():
             try:
-                parts[name] = self._objects.get(self._opened_folder + file)
+                parts[name] = self._objects.get(self._folder + file)
                 if f"{sha256(parts[name])}.safetensors" != file:
                     raise IntegrityError(f"{name} were changed or cut off.")
             except IntegrityError as error:
                 logger.warning("training starts from the beginning, its checkpoint is damaged: %s", error)
                 # The same training writes the same bytes again, and must not find these in their place.
-                self._objects.delete(self._opened_folder + file)
+                self._objects.delete(self._folder + file)
                 return None
-        return Saved(found["notes"], parts)
-
-
-def _sealed(content: Mapping[str, Any]) -> bytes:
-    text = json.dumps(content, allow_nan=False).encode()
-    return sha256(text).encode() + b"\n" + text
-
-
-def _opened(data: bytes) -> dict[str, Any] | None:
-    """What was sealed; None where it is not whole."""
-    seal, text = data[:_HASH], data[_HASH + 1 :]
-    return json.loads(text) if seal == sha256(text).encode() else None
+        return Saved(found.notes or {}, parts)

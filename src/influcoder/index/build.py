@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from influcoder.core.files import workspace
+from influcoder.index.corpus_files import write_corpus_files
 from influcoder.index.manifest import Embedder, Identity, Manifest, Origin, load_manifest, move_pointer, pointer_of
 from influcoder.index.publish import is_published, publish
 from influcoder.index.reader import Index
-from influcoder.index.spool import spool
 from influcoder.index.vectors import VectorCache, embed
 from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.samples.stamps import corpus_stamp
-from influcoder.storage.folder import Objects
+from influcoder.storage.objects import Objects
 
 if TYPE_CHECKING:
     from influcoder.encoder import Encoder
@@ -49,7 +49,7 @@ def build(store: Objects, version: EncoderVersion, encoder: "Encoder", embedder:
     # Taken before, so that a corpus that is written to meanwhile is found changed.
     stamp = corpus_stamp(corpus)
     with workspace() as folder:
-        pool = spool(corpus, folder)
+        pool = write_corpus_files(corpus, folder)
         identity = Identity(embedder=embedder, corpus=pool.seen.digest(), names=pool.seen.names_digest())
         if is_published(store, identity):
             built = Built(load_manifest(store, identity.id), 0)

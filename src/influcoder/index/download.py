@@ -1,14 +1,12 @@
 """Objects of an index on this machine's disk: fetched once, and verified before they are trusted."""
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 from influcoder.core.errors import IntegrityError
-from influcoder.core.files import cache_folder
+from influcoder.core.files import cache_folder, whole
 from influcoder.index.manifest import Part, folder_of
-from influcoder.storage.folder import Objects
+from influcoder.storage.objects import Objects
 
 
 def local_copy(store: Objects, index_id: str, part: Part, ending: str) -> Path:
@@ -26,20 +24,13 @@ def local_copy(store: Objects, index_id: str, part: Part, ending: str) -> Path:
     path = folder / f"{part.sha256}{ending}"
     if path.is_file() and _is(path, part):
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
-    os.close(handle)
-    unfinished = Path(name)
-    try:
+    with whole(path) as unfinished:
         store.fetch(key_of(index_id, part, ending), unfinished)
         if not _is(unfinished, part):
             raise IntegrityError(
                 f"index {index_id}: {path.name} does not match its checksum.",
                 f"Delete what lies below {folder_of(index_id)}/ in the store, then run: influcoder index",
             )
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 

@@ -1,19 +1,17 @@
 """What an index is made of, and what it came from."""
 
-import hashlib
-import json
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from influcoder.core.errors import ChangedMeanwhileError, IntegrityError
+from influcoder.core.errors import IntegrityError
 from influcoder.core.provenance import now
 from influcoder.samples.stamps import corpus_address
-from influcoder.storage.folder import Objects
 from influcoder.storage.object_store import sha256
+from influcoder.storage.objects import Objects
+from influcoder.storage.records import Slot, id_of, move, read, refuse_other
 
 FORMAT: Final = 2
-_SWAP_ATTEMPTS = 8
 
 
 class _Record(BaseModel):
@@ -38,7 +36,7 @@ class Embedder(_Record):
     @property
     def id(self) -> str:
         """The first 20 hex digits of SHA-256 over it."""
-        return _id(self)
+        return id_of(self.model_dump())
 
 
 class Identity(_Record):
@@ -59,7 +57,7 @@ class Identity(_Record):
     @property
     def id(self) -> str:
         """The first 20 hex digits of SHA-256 over the identity."""
-        return _id(self)
+        return id_of(self.model_dump())
 
 
 class Part(_Record):
@@ -180,19 +178,11 @@ def load_manifest(store: Objects, index_id: str) -> Manifest:
         IntegrityError: there is none, or it is not the one that the id stands for.
     """
     key = f"{folder_of(index_id)}/manifest.json"
-    if not store.exists(key):
+    remedy = f"Delete what lies below {folder_of(index_id)}/, then run: influcoder index"
+    manifest = read(store, key, Manifest, remedy)
+    if manifest is None:
         raise IntegrityError(f"there is no index {index_id!r} in {store.uri('')}.", "Run: influcoder index")
-    try:
-        manifest = Manifest.model_validate_json(store.get(key))
-    except ValidationError as error:
-        raise IntegrityError(
-            f"{store.uri(key)} is no manifest of format {FORMAT}.",
-            f"Delete what lies below {folder_of(index_id)}/, then run: influcoder index",
-        ) from error
-    if manifest.id != index_id:
-        raise IntegrityError(
-            f"{store.uri(key)} was changed: it says what {manifest.id} would stand for.", "Restore it from a backup."
-        )
+    refuse_other(store, key, manifest.id, index_id, remedy)
     return manifest
 
 
@@ -203,39 +193,23 @@ def manifests(store: Objects) -> list[Manifest]:
 
 
 def pointer_of(store: Objects, embedder: Embedder, corpus_uri: str) -> Pointer | None:
-    """Which index answers for an encoder and a corpus; None where there was never one."""
-    data, _ = store.read_if_there(_pointer_key(embedder, corpus_uri))
-    return _parsed(data)
+    """Which index answers for an encoder and a corpus; None where there was never one, or the pointer is damaged.
+
+    It holds nothing that `influcoder index` does not find again.
+    """
+    return Slot(store, _pointer_key(embedder, corpus_uri), Pointer, remedy=None).value
 
 
 def move_pointer(store: Objects, embedder: Embedder, corpus_uri: str, index_id: str, stamp: str | None) -> None:
     """Make an index the one that answers for an encoder and a corpus; those before it stay."""
-    key = _pointer_key(embedder, corpus_uri)
-    for _ in range(_SWAP_ATTEMPTS):
-        data, version = store.read_if_there(key)
-        known = _parsed(data)
+
+    def newer(known: Pointer | None) -> Pointer | None:
         if known and (known.index, known.stamp) == (index_id, stamp):
-            return
-        pointer = Pointer(index=index_id, corpus_uri=corpus_uri, stamp=stamp, moved=now())
-        try:
-            store.swap(key, pointer.model_dump_json(indent=1).encode(), version)
-        except ChangedMeanwhileError:
-            continue
-        return
-    raise ChangedMeanwhileError(f"{store.uri(key)} is being moved by many writers.", "Try again.")
+            return None
+        return Pointer(index=index_id, corpus_uri=corpus_uri, stamp=stamp, moved=now())
 
-
-def _parsed(data: bytes | None) -> Pointer | None:
-    try:
-        return None if data is None else Pointer.model_validate_json(data)
-    except ValidationError:
-        # It holds nothing that `influcoder index` does not find again.
-        return None
+    move(store, _pointer_key(embedder, corpus_uri), Pointer, newer, remedy=None)
 
 
 def _pointer_key(embedder: Embedder, corpus_uri: str) -> str:
     return f"indexes/at/{sha256(f'{embedder.id} {corpus_address(corpus_uri)}'.encode())[:20]}.json"
-
-
-def _id(record: BaseModel) -> str:
-    return hashlib.sha256(json.dumps(record.model_dump(), sort_keys=True).encode()).hexdigest()[:20]

@@ -4,16 +4,19 @@ from pathlib import Path
 
 from influcoder.core.progress import progress
 from influcoder.core.provenance import code_commit, now
+from influcoder.index.corpus_files import CorpusFiles
 from influcoder.index.download import key_of, part_of
 from influcoder.index.manifest import Identity, Manifest, Origin, Part, Segment, folder_of, load_manifest
 from influcoder.index.reader import SEGMENT, SHARD
 from influcoder.index.search import make_segment, segment_rows
-from influcoder.index.spool import Spool
 from influcoder.index.vectors import Array
-from influcoder.storage.folder import Objects
+from influcoder.storage.objects import Objects
+from influcoder.storage.records import to_json
 
 
-def publish(store: Objects, identity: Identity, origin: Origin, pool: Spool, vectors: Array, folder: Path) -> Manifest:
+def publish(
+    store: Objects, identity: Identity, origin: Origin, pool: CorpusFiles, vectors: Array, folder: Path
+) -> Manifest:
     """Publish an index; one that is published already is left as it is.
 
     Args:
@@ -43,7 +46,7 @@ def publish(store: Objects, identity: Identity, origin: Origin, pool: Spool, vec
             created=now(),
         )
         # Where another run published the same index meanwhile, its bytes are the ones that count.
-        store.keep(_manifest(identity), manifest.model_dump_json(indent=1).encode())
+        store.keep(_manifest(identity), to_json(manifest))
     return load_manifest(store, identity.id)
 
 

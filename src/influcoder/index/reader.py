@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from influcoder.index.corpus_files import groups_of, samples_of
 from influcoder.index.download import local_copy
 from influcoder.index.manifest import Manifest, load_manifest
 from influcoder.index.search import Searcher
-from influcoder.index.spool import groups_of, samples_of
 from influcoder.samples import Sample
-from influcoder.storage.folder import Objects
+from influcoder.storage.objects import Objects
 
 Array = np.ndarray
 SEGMENT, SHARD = ".faiss", ".parquet"

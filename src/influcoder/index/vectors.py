@@ -1,69 +1,60 @@
 """Vectors that were computed once: kept in the store by embedder and by the hash of the sample's content.
 
-A shard is one safetensors object named by the SHA-256 of its own bytes: `vectors`, shape (samples, dimensions), half
-precision, and in its header the hashes of the samples. It is written as soon as its samples are embedded, so a build
-that was killed goes on where it was, and a corpus that grew pays for its new samples alone.
+A shard holds `vectors`, shape (samples, dimensions), half precision. It is written as soon as its samples are embedded,
+so a build that was killed goes on where it was, and a corpus that grew pays for its new samples alone.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors.numpy import load, save
 
-from influcoder.core.errors import EncoderError
+from influcoder.core.errors import EncoderError, IntegrityError
 from influcoder.core.progress import progress
+from influcoder.index.corpus_files import CorpusFiles
 from influcoder.index.manifest import Embedder
-from influcoder.index.spool import Spool
 from influcoder.samples import Sample
-from influcoder.storage.folder import Objects
-from influcoder.storage.object_store import sha256
+from influcoder.storage.objects import Objects
+from influcoder.storage.shards import Shards
 
 if TYPE_CHECKING:
     from influcoder.encoder import Encoder
 
 # Some seconds of embedding: what a kill costs.
 SHARD = 2048
-# A hash is 67 bytes of a header.
-_HEADER_GUESS = 80 * SHARD
 Array = np.ndarray
 
 
 class VectorCache:
-    """The vectors of one embedder in the store."""
+    """The vectors of one embedder in the store; a shard that is damaged is deleted, and embedded again."""
 
     def __init__(self, store: Objects, embedder: Embedder) -> None:
         self._store = store
-        self._folder = f"vectors/{embedder.id}/"
+        self._shards = Shards(store, f"vectors/{embedder.id}/", "Delete it; its samples will be embedded again.")
 
     def add(self, hashes: list[str], vectors: Array) -> None:
         """Keep some vectors, shape (samples, dimensions), half precision."""
-        data = save({"vectors": vectors}, {"hashes": json.dumps(hashes)})
-        self._store.put(f"{self._folder}{sha256(data)}.safetensors", data)
+        self._shards.add(hashes, {"vectors": vectors})
 
     def shards(self) -> Iterator[tuple[str, list[str]]]:
-        """Key and hashes of every shard; what is none is passed over, and embedded again."""
-        for key in self._store.keys(self._folder):
+        """Key and hashes of every shard."""
+        for key in self._shards.listed():
             try:
-                yield key, self._hashes(key)
-            except (ValueError, KeyError):
+                hashes = self._shards.hashes(key)
+            except IntegrityError:
+                # The same vectors have the same name, and must not find these in their place.
+                self._store.delete(key)
                 continue
+            yield key, hashes or []
 
     def read(self, key: str) -> Array | None:
         """The vectors of a shard; None where its bytes are not those that it is named by."""
-        data = self._store.get(key)
-        if sha256(data) != key.removeprefix(self._folder).removesuffix(".safetensors"):
+        try:
+            return self._shards.read(key)[1]["vectors"]
+        except IntegrityError:
+            self._store.delete(key)
             return None
-        return load(data)["vectors"]
-
-    def _hashes(self, key: str) -> list[str]:
-        head = self._store.get_range(key, 0, _HEADER_GUESS)
-        length = int.from_bytes(head[:8], "little")
-        if len(head) < 8 + length <= 2**26:
-            head = self._store.get_range(key, 0, 8 + length)
-        return list(json.loads(json.loads(head[8 : 8 + length])["__metadata__"]["hashes"]))
 
 
 class Embedded:
@@ -98,7 +89,7 @@ class Embedded:
         self._there[rows] = True
 
 
-def embed(pool: Spool, encoder: "Encoder", cache: VectorCache, path: Path) -> Embedded:
+def embed(pool: CorpusFiles, encoder: "Encoder", cache: VectorCache, path: Path) -> Embedded:
     """The vectors of a corpus: those that are cached, and the others computed and cached.
 
     Args:
@@ -123,7 +114,7 @@ def embed(pool: Spool, encoder: "Encoder", cache: VectorCache, path: Path) -> Em
     return found
 
 
-def _take_cached(pool: Spool, cache: VectorCache, found: Embedded) -> None:
+def _take_cached(pool: CorpusFiles, cache: VectorCache, found: Embedded) -> None:
     for key, hashes in cache.shards():
         places = [(number, pool.seen.row_of(value)) for number, value in enumerate(hashes)]
         wanted = [(number, row) for number, row in places if row is not None and found.missing(row)]

@@ -5,7 +5,6 @@ taken on a draw of samples. Two seeds, or two draws, therefore rank the same can
 honestly agree with such labels better than they agree with each other.
 """
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,7 +24,7 @@ from influcoder.influence.teachers.scores import as_cosine, exact_influence
 from influcoder.samples import Sample
 from influcoder.settings.teacher import TeacherSpec
 from influcoder.statistics.agreement import agreement
-from influcoder.storage.object_store import sha256
+from influcoder.storage.records import id_of
 
 Roles = tuple[FeatureTable, ...]
 MIN_QUERIES = 2
@@ -139,7 +138,7 @@ def second_opinion(spec: TeacherSpec) -> TeacherSpec:
 
 
 def _noted(cache: FeatureCache, content: object, measure: Callable[[], Reliability | None]) -> Reliability | None:
-    name = f"reliability-{sha256(json.dumps(content).encode())[:20]}"
+    name = f"reliability-{id_of(content)}"
     known = cache.note(name)
     if known is not None:
         return Reliability.model_validate_json(known)

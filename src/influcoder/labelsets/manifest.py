@@ -1,20 +1,20 @@
 """What a label set is made of, and what it came from."""
 
-import hashlib
 import importlib.metadata
-import json
 import platform
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from influcoder.core.errors import IntegrityError
+from influcoder.core.provenance import now
 from influcoder.influence.reliability_record import Reliability
 from influcoder.influence.teacher import Teacher
 from influcoder.storage.object_store import ObjectStore
-from influcoder.storage.records import unseal_if_sealed
+from influcoder.storage.records import id_of, move, read, refuse_other
 
 SCHEMA = 2
 LATEST = "labelsets/latest.json"
+_LABEL_AGAIN = "Delete it, then label again: features are cached, and the pointer is written anew."
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "pyarrow", "influcoder")
 
 
@@ -57,7 +57,7 @@ class Identity(_Record):
     @property
     def id(self) -> str:
         """The first 20 hex digits of SHA-256 over the identity."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:20]
+        return id_of(self.model_dump())
 
 
 class Manifest(_Record):
@@ -110,6 +110,13 @@ class Manifest(_Record):
         return sum(ref.split == split and ref.role == role for ref in self.identity.samples)
 
 
+class Latest(_Record):
+    """The id of the newest training label set, and since when it is, UTC, ISO 8601."""
+
+    id: str
+    moved: str
+
+
 def load_manifest(store: ObjectStore, label_set_id: str) -> Manifest:
     """The manifest of a published label set.
 
@@ -117,21 +124,15 @@ def load_manifest(store: ObjectStore, label_set_id: str) -> Manifest:
         IntegrityError: there is none, or it is not the one that the id stands for.
     """
     key = f"{folder_of(label_set_id)}/manifest.json"
-    if not store.exists(key):
+    manifest = read(store, key, Manifest)
+    if manifest is None:
         raise IntegrityError(f"there is no label set {label_set_id!r} in {store.uri('')}.")
-    try:
-        manifest = Manifest.model_validate_json(store.get(key))
-    except ValidationError as error:
-        raise IntegrityError(f"{store.uri(key)} is no manifest.", "Restore it from a backup.") from error
     if manifest.identity.schema_version != SCHEMA:
         raise IntegrityError(
             f"label set {label_set_id} has version {manifest.identity.schema_version} of the format, not {SCHEMA}.",
             "Label again with this version of influcoder, or read it with the one that wrote it.",
         )
-    if manifest.id != label_set_id:
-        raise IntegrityError(
-            f"{store.uri(key)} was changed: it says what {manifest.id} would stand for.", "Restore it from a backup."
-        )
+    refuse_other(store, key, manifest.id, label_set_id)
     return manifest
 
 
@@ -141,18 +142,21 @@ def latest(store: ObjectStore) -> str | None:
     Raises:
         IntegrityError: the pointer was damaged.
     """
-    return named_by(store, store.read_if_there(LATEST)[0])
+    pointer = read(store, LATEST, Latest, _LABEL_AGAIN)
+    return pointer.id if pointer else None
 
 
-def named_by(store: ObjectStore, pointer: bytes | None) -> str | None:
-    """The id in what the pointer to the newest label set holds."""
-    try:
-        return None if pointer is None else str(json.loads(unseal_if_sealed(pointer) or b"")["id"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(
-            f"{store.uri(LATEST)} was damaged.",
-            "Delete it, then label again: features are cached, and the pointer is written anew.",
-        ) from error
+def move_latest(store: ObjectStore, label_set_id: str) -> None:
+    """Make a training label set the newest.
+
+    Raises:
+        IntegrityError: the pointer was damaged.
+    """
+
+    def newer(pointer: Latest | None) -> Latest | None:
+        return None if pointer and pointer.id == label_set_id else Latest(id=label_set_id, moved=now())
+
+    move(store, LATEST, Latest, newer, _LABEL_AGAIN)
 
 
 def folder_of(label_set_id: str) -> str:

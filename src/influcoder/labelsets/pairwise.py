@@ -19,7 +19,7 @@ from influcoder.influence.teachers.pair_scores import PairScores
 from influcoder.labelsets.plan import REFERENCE, ROLES, Plan
 from influcoder.samples import SPLITS, Sample
 from influcoder.settings.teacher import TeacherSpec
-from influcoder.storage.object_store import sha256
+from influcoder.storage.records import id_of
 
 logger = logging.getLogger(__name__)
 _DAMPING = 0.1
@@ -97,7 +97,7 @@ def _split(
 ) -> PairScores:
     hashes = [[sample.hash for sample in role] for role in roles]
     content = [spec.damping, hashes, *([seed] if seed else [])]
-    name = f"ekfac-{sha256(json.dumps(content).encode())[:20]}"
+    name = f"ekfac-{id_of(content)}"
     kept = cache.note(name)
     if kept is None:
         logger.info("EK-FAC: %d queries × %d candidates, curvature of %d samples", *map(len, hashes))

@@ -1,35 +1,32 @@
 """Label sets in the store: all objects first, the manifest last and only once, the pointer by swap."""
 
 import io
-import json
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 from safetensors.numpy import load, save
 
-from influcoder.core.errors import ChangedMeanwhileError, IntegrityError
+from influcoder.core.errors import IntegrityError
 from influcoder.core.provenance import code_commit, now
 from influcoder.influence.features.cache import FeatureTable, Gathering
 from influcoder.influence.teachers.pair_scores import PairScores
 from influcoder.labelsets.labelset import LabelSet
 from influcoder.labelsets.manifest import (
-    LATEST,
     FileRef,
     Manifest,
     folder_of,
     library_versions,
     load_manifest,
-    named_by,
+    move_latest,
 )
 from influcoder.labelsets.plan import Entry
 from influcoder.samples import Sample
 from influcoder.storage.object_store import ObjectStore, sha256
-from influcoder.storage.records import seal
+from influcoder.storage.records import to_json
 
 SAMPLES, SCORES, FEATURES = "samples.parquet", "scores.parquet", "features"
 _FILE_BYTES = 32 * 2**20
-_SWAP_ATTEMPTS = 8
 
 
 def publish(store: ObjectStore, label_set: LabelSet, docs: Mapping[str, bytes]) -> Manifest:
@@ -59,9 +56,9 @@ def publish(store: ObjectStore, label_set: LabelSet, docs: Mapping[str, bytes]) 
             created=now(),
         )
         # Where another run published the same label set meanwhile, its bytes are the ones that count.
-        store.keep(f"{folder}/manifest.json", manifest.model_dump_json(indent=1).encode())
+        store.keep(f"{folder}/manifest.json", to_json(manifest))
     if label_set.identity.kind == "training":
-        _move_latest(store, label_set.id)
+        move_latest(store, label_set.id)
     return load_manifest(store, label_set.id)
 
 
@@ -164,19 +161,6 @@ def _entry(row: Mapping[str, str]) -> Entry:
 
 def _parquet(frame: pd.DataFrame) -> bytes:
     return bytes(frame.to_parquet(index=False, compression="zstd"))
-
-
-def _move_latest(store: ObjectStore, label_set_id: str) -> None:
-    for _ in range(_SWAP_ATTEMPTS):
-        data, version = store.read_if_there(LATEST)
-        if named_by(store, data) == label_set_id:
-            return
-        try:
-            store.swap(LATEST, seal(json.dumps({"id": label_set_id, "moved": now()}).encode()), version)
-        except ChangedMeanwhileError:
-            continue
-        return
-    raise ChangedMeanwhileError(f"{store.uri(LATEST)} is being moved by many writers.", "Try again.")
 
 
 def _content_type(path: str) -> str:

@@ -22,7 +22,7 @@ from influcoder.samples import Sample, read_corpus
 from influcoder.settings.teacher import TeacherSpec
 from influcoder.settings.tree import Settings
 from influcoder.storage.object_store import ObjectStore, sha256
-from influcoder.storage.records import read_sealed, sealed
+from influcoder.storage.records import keep, read
 
 logger = logging.getLogger(__name__)
 _REMEDY = "Delete it, and label again: the second moments are measured anew."
@@ -75,11 +75,11 @@ def optimizer_state(settings: Settings) -> AdamState:
 def whitening_of(settings: Settings, decoder: Decoder, spec: TeacherSpec, store: ObjectStore) -> Whitening:
     """The whitening of a decoder under a specification; measured where none is kept."""
     folder = f"whitenings/{Teacher(decoder_fingerprint=decoder.fingerprint, spec=spec).features_id}"
-    if not store.exists(f"{folder}/record.json"):
+    record = read(store, f"{folder}/record.json", WhiteningRecord, _REMEDY)
+    if record is None:
         samples = _reference(settings, spec)
         logger.info("second moments of %d samples, once for this decoder", len(samples))
-        _keep(store, folder, samples, measure_whitening(decoder, spec, samples, _batching(settings)))
-    record = read_sealed(store, f"{folder}/record.json", WhiteningRecord, store.get(f"{folder}/record.json"), _REMEDY)
+        record = _keep(store, folder, samples, measure_whitening(decoder, spec, samples, _batching(settings)))
     key = f"{folder}/{record.tensors}.safetensors"
     data = store.get(key)
     if sha256(data) != record.tensors:
@@ -103,11 +103,11 @@ def _batching(settings: Settings) -> Batching:
     return Batching(settings.labels.token_budget, settings.labels.workers)
 
 
-def _keep(store: ObjectStore, folder: str, samples: list[Sample], found: Whitening) -> None:
+def _keep(store: ObjectStore, folder: str, samples: list[Sample], found: Whitening) -> WhiteningRecord:
+    """Keep a whitening; the one that stands, since whoever is first decides for all."""
     data = found.to_bytes()
     record = WhiteningRecord(
         reference=found.reference, samples=tuple(sample.hash for sample in samples), tensors=sha256(data)
     )
     store.keep(f"{folder}/{record.tensors}.safetensors", data)
-    # Whoever is first decides for all.
-    store.keep(f"{folder}/record.json", sealed(record))
+    return keep(store, f"{folder}/record.json", record, _REMEDY)

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from influcoder.core.files import cache_folder, files_hash, prune
+from influcoder.core.files import PART, cache_folder, files_hash, prune, whole
 from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.registry.mlflow_registry import Registry
 
@@ -25,25 +25,17 @@ def encoder_files(registry: Registry, version: EncoderVersion) -> Path:
         os.utime(copies / known[:20])
         return copies / known[:20]
     copies.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{(known or 'unknown')[:20]}.part-", dir=copies) as part:
-        fetched = registry.download(version, Path(part))
+    with tempfile.TemporaryDirectory(prefix=f"{(known or 'unknown')[:20]}{PART}", dir=copies) as below:
+        fetched = registry.download(version, Path(below))
         digest = known or files_hash(fetched)
         folder = copies / digest[:20]
         if not _is_whole(folder, digest):
             shutil.rmtree(folder, ignore_errors=True)
-            _move(fetched, folder)
+            with whole(folder, shared=True) as part:
+                fetched.rename(part)
     prune(copies, COPIES)
     return folder
 
 
 def _is_whole(folder: Path, digest: str) -> bool:
     return folder.is_dir() and files_hash(folder) == digest
-
-
-def _move(fetched: Path, folder: Path) -> None:
-    try:
-        fetched.rename(folder)
-    except OSError:
-        # Another process was quicker; what it wrote is the same.
-        if not folder.is_dir():
-            raise

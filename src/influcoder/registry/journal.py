@@ -3,7 +3,6 @@
 MLflow keeps no history of what an alias pointed to, so it is kept here, one object an entry.
 """
 
-import json
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from influcoder.core.errors import ChangedMeanwhileError, IntegrityError
 from influcoder.core.provenance import code_commit, now
 from influcoder.storage.object_store import READERS, ObjectStore, sha256
-from influcoder.storage.records import seal, sealed_hash, unseal
+from influcoder.storage.records import move, read, sealed, sealed_hash, unseal
 
 GENESIS = sha256(b"influcoder journal")
 ATTEMPTS = 50
@@ -83,6 +82,15 @@ class Entry(Event):
     created: str
     code_commit: str
     token: str
+
+
+class Head(BaseModel):
+    """Number and seal of the last entry: without it, the last ones could be removed unseen."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    sha256: str
 
 
 def append(store: ObjectStore, model: str, event: Event) -> Entry:
@@ -158,11 +166,6 @@ def place(event: Event, model: str, records: Sequence[bytes]) -> Entry:
     )
 
 
-def sealed(entry: Entry) -> bytes:
-    """The bytes of an entry, with their SHA-256 before them."""
-    return seal(entry.model_dump_json(indent=1).encode())
-
-
 def check_chain(records: Sequence[bytes]) -> list[Entry]:
     """The entries of sealed records, in order.
 
@@ -193,7 +196,7 @@ def _opened(record: bytes, number: int) -> Entry:
 
 def _verified(store: ObjectStore, model: str, known: Sequence[bytes] = ()) -> tuple[list[bytes], list[Entry]]:
     # The head before the entries: one that is appended meanwhile must not look like one that is missing.
-    head, _ = store.read_if_there(_head(model))
+    head = read(store, _head(model), Head, _RESTORE)
     records = _read(store, model, known)
     found = check_chain(records)
     if head is not None:
@@ -215,30 +218,20 @@ def _read(store: ObjectStore, model: str, known: Sequence[bytes]) -> list[bytes]
     return records
 
 
-def _check_head(head: bytes, records: Sequence[bytes]) -> None:
-    try:
-        content = json.loads(head)
-        number, digest = int(content["number"]), str(content["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError("the journal is broken: its head.json can't be read.", _RESTORE) from error
-    if number > len(records):
-        raise _broken(len(records) + 1, f"is missing: {number} were written")
-    if number < 1 or sealed_hash(records[number - 1]) != digest:
-        raise _broken(number, "was replaced: head.json names another one")
+def _check_head(head: Head, records: Sequence[bytes]) -> None:
+    if head.number > len(records):
+        raise _broken(len(records) + 1, f"is missing: {head.number} were written")
+    if head.number < 1 or sealed_hash(records[head.number - 1]) != head.sha256:
+        raise _broken(head.number, "was replaced: head.json names another one")
 
 
 def _raise_head(store: ObjectStore, model: str, number: int, digest: str) -> None:
-    """Note how far the journal reaches, or the last entries could be removed unseen; it only ever goes up."""
-    data = json.dumps({"number": number, "sha256": digest}).encode()
-    for _ in range(ATTEMPTS):
-        before, version = store.read_if_there(_head(model))
-        if before is not None and json.loads(before)["number"] >= number:
-            return
-        try:
-            store.swap(_head(model), data, version)
-        except ChangedMeanwhileError:
-            continue
-        return
+    """Note how far the journal reaches; it only ever goes up."""
+
+    def higher(head: Head | None) -> Head | None:
+        return None if head and head.number >= number else Head(number=number, sha256=digest)
+
+    move(store, _head(model), Head, higher, _RESTORE)
 
 
 def _broken(number: int, how: str) -> IntegrityError:

@@ -80,6 +80,7 @@ class AlertSettings(Section):
         retry_at_most_minutes: where that ends.
         give_up_hours: how long an alert is tried on a channel after the first failure.
         keep_days: how long an alert stays in the outbox once no channel waits for it.
+        lease_seconds: without a sign of life after which a deliverer counts as dead, and its channel is taken over.
         patience_seconds: how long a flow waits for delivery before it goes on; what is not delivered by then is
             delivered later.
     """
@@ -94,6 +95,7 @@ class AlertSettings(Section):
     retry_at_most_minutes: float = Field(60.0, gt=0)
     give_up_hours: float = Field(72.0, gt=0)
     keep_days: float = Field(90.0, ge=1)
+    lease_seconds: float = Field(60.0, gt=0)
     patience_seconds: float = Field(10.0, ge=0)
 
     @model_validator(mode="after")

@@ -1,15 +1,12 @@
 """A folder with those operations of the object store that one process needs: the library works without servers."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
-from influcoder.core.errors import ChangedMeanwhileError, IntegrityError
+from influcoder.core.errors import AbsentError, ChangedMeanwhileError
+from influcoder.core.files import write_whole
 from influcoder.storage.object_store import sha256
-
-_UNFINISHED = ".part"
 
 
 class Folder:
@@ -28,25 +25,15 @@ class Folder:
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object; a killed process leaves the old bytes or the new ones, never a mixture."""
-        file = self._path / key
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_name(file.name + _UNFINISHED)
-        with unfinished.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.rename(file)
+        write_whole(self._path / key, data)
 
     def get(self, key: str) -> bytes:
         """The bytes of an object.
 
         Raises:
-            IntegrityError: there is no such object.
+            AbsentError: there is no such object.
         """
-        try:
-            return (self._path / key).read_bytes()
-        except FileNotFoundError as error:
-            raise IntegrityError(f"{self._path / key} is not there.") from error
+        return self._there(key).read_bytes()
 
     def keep(self, key: str, data: bytes) -> bool:
         """Write an object once; whether this call wrote it. Where it is there already, its bytes are left alone."""
@@ -61,7 +48,7 @@ class Folder:
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """`length` bytes from `start` on."""
-        with (self._path / key).open("rb") as file:
+        with self._there(key).open("rb") as file:
             file.seek(start)
             return file.read(length)
 
@@ -69,12 +56,9 @@ class Folder:
         """Write an object into a file.
 
         Raises:
-            IntegrityError: there is no such object.
+            AbsentError: there is no such object.
         """
-        try:
-            shutil.copyfile(self._path / key, path)
-        except FileNotFoundError as error:
-            raise IntegrityError(f"{self._path / key} is not there.") from error
+        shutil.copyfile(self._there(key), path)
 
     def read_if_there(self, key: str) -> tuple[bytes | None, str | None]:
         """The bytes of an object and its version, or two Nones where there is no such object."""
@@ -103,36 +87,8 @@ class Folder:
         for file in sorted(path for path in (self._path / prefix).rglob("*") if path.is_file()):
             yield file.relative_to(self._path).as_posix()
 
-
-class Objects(Protocol):
-    """What an index needs of its store: an `ObjectStore`, or a `Folder` where one process works without servers."""
-
-    def uri(self, key: str) -> str:
-        """The address of an object."""
-
-    def put(self, key: str, data: bytes) -> None:
-        """Write an object."""
-
-    def keep(self, key: str, data: bytes) -> bool:
-        """Write an object once; whether this call wrote it."""
-
-    def exists(self, key: str) -> bool:
-        """Whether it is there."""
-
-    def get(self, key: str) -> bytes:
-        """Its bytes."""
-
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Some of its bytes."""
-
-    def fetch(self, key: str, path: Path) -> None:
-        """Its bytes into a file."""
-
-    def read_if_there(self, key: str) -> tuple[bytes | None, str | None]:
-        """Its bytes and version."""
-
-    def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        """Replace it where it is still that version; the version that it is then."""
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        """Keys below a prefix."""
+    def _there(self, key: str) -> Path:
+        path = self._path / key
+        if not path.is_file():
+            raise AbsentError(f"{path} is not there.")
+        return path

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,14 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, NoCredentialsError
 
-from influcoder.core.errors import ChangedMeanwhileError, IntegrityError, StoreError
+from influcoder.core.errors import AbsentError, ChangedMeanwhileError, IntegrityError, StoreError
 from influcoder.settings.servers import StoreSettings
+from influcoder.storage.s3_errors import ABSENT, code_of, refused, silent_store
 
-_ABSENT = ("NoSuchKey", "404", "NotFound")
-_CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
-# Requests at a time where many small objects are read; the client keeps ten connections.
-READERS = 8
-# S3 refuses requests that were signed earlier or later than this.
-_SKEW = timedelta(minutes=15)
-_FULL = ("InsufficientStorage", "507", "QuotaExceeded", "XMinioStorageFull")
+# Requests at a time where many small objects are read: a store far away answers many at once.
+READERS = 16
+# As many as the largest default pool of threads, and no fewer than readers.
+_CONNECTIONS = 32
 
 
 class ObjectStore:
@@ -43,7 +41,12 @@ class ObjectStore:
                 region_name=settings.region,
                 aws_access_key_id=settings.access_key.get_secret_value() if settings.access_key else None,
                 aws_secret_access_key=settings.secret_key.get_secret_value() if settings.secret_key else None,
-                config=Config(retries={"max_attempts": 4, "mode": "standard"}, connect_timeout=5, read_timeout=60),
+                config=Config(
+                    retries={"max_attempts": 4, "mode": "standard"},
+                    connect_timeout=5,
+                    read_timeout=60,
+                    max_pool_connections=_CONNECTIONS,
+                ),
             )
 
     def uri(self, key: str) -> str:
@@ -56,7 +59,7 @@ class ObjectStore:
             try:
                 self._client.head_bucket(Bucket=self.bucket)
             except ClientError as error:
-                if _code(error) not in (*_ABSENT, "NoSuchBucket"):
+                if code_of(error) not in (*ABSENT, "NoSuchBucket"):
                     raise
                 self._client.create_bucket(Bucket=self.bucket)
 
@@ -86,6 +89,8 @@ class ObjectStore:
         condition = {"IfMatch": expected} if expected else {"IfNoneMatch": "*"}
         try:
             return self._put(key, data, **condition)
+        except AbsentError as error:
+            raise ChangedMeanwhileError(f"{self.uri(key)} was deleted by somebody else.", "Read it again.") from error
         except ChangedMeanwhileError:
             # A put whose answer got lost is sent again, and then finds itself.
             found, version = self.read_if_there(key)
@@ -109,7 +114,10 @@ class ObjectStore:
 
     def read_if_there(self, key: str) -> tuple[bytes | None, str | None]:
         """Like `read`, but two Nones where there is no such object."""
-        return self.read(key) if self.exists(key) else (None, None)
+        try:
+            return self.read(key)
+        except AbsentError:
+            return None, None
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """`length` bytes from `start` on."""
@@ -125,8 +133,7 @@ class ObjectStore:
         """
         with self._errors(key):
             answer = self._client.head_object(Bucket=self.bucket, Key=self._prefix + key)
-            said = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-            return float((said - answer["LastModified"]).total_seconds())
+            return _age(answer, answer["LastModified"])
 
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error."""
@@ -139,38 +146,23 @@ class ObjectStore:
             try:
                 self._client.head_object(Bucket=self.bucket, Key=self._prefix + key)
             except ClientError as error:
-                if _code(error) in _ABSENT:
+                if code_of(error) in ABSENT:
                     return False
                 raise
             return True
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Keys below a prefix, in their order."""
-        with self._errors(prefix):
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix + prefix):
-                for entry in page.get("Contents", []):
-                    yield entry["Key"].removeprefix(self._prefix)
+        for key, _, _ in self._entries(prefix):
+            yield key
 
     def older(self, prefix: str, seconds: float) -> list[str]:
         """Keys below a prefix whose objects were written so long ago, by the store's own clock alone."""
-        found = []
-        with self._errors(prefix):
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix + prefix):
-                said = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
-                entries = page.get("Contents", [])
-                found += [e["Key"] for e in entries if (said - e["LastModified"]).total_seconds() >= seconds]
-        return [key.removeprefix(self._prefix) for key in found]
+        return [key for key, age, _ in self._entries(prefix) if age >= seconds]
 
     def listing(self, prefix: str) -> list[tuple[str, int, str]]:
         """Key, size in bytes and entity tag of what lies below a prefix, in the keys' order."""
-        with self._errors(prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=self._prefix + prefix
-            )
-            found = [entry for page in pages for entry in page.get("Contents", [])]
-        return [(e["Key"].removeprefix(self._prefix), int(e["Size"]), str(e["ETag"]).strip('"')) for e in found]
+        return [(key, int(e["Size"]), str(e["ETag"]).strip('"')) for key, _, e in self._entries(prefix)]
 
     def fetch(self, key: str, path: Path) -> None:
         """Write an object into a file, without holding it in memory."""
@@ -181,6 +173,14 @@ class ObjectStore:
         """A signed URL that a browser can open for a while."""
         parameters = {"Bucket": self.bucket, "Key": self._prefix + key}
         return str(self._client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds))
+
+    def _entries(self, prefix: str) -> Iterator[tuple[str, float, dict[str, Any]]]:
+        """Key, age in seconds and description of what lies below a prefix, in the keys' order."""
+        with self._errors(prefix):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix + prefix):
+                for entry in page.get("Contents", []):
+                    yield entry["Key"].removeprefix(self._prefix), _age(page, entry["LastModified"]), entry
 
     def _put(self, key: str, data: bytes, **options: Any) -> str:
         with self._errors(key):
@@ -194,7 +194,7 @@ class ObjectStore:
         try:
             yield
         except ClientError as error:
-            raise self._translated(error, what) from error
+            raise refused(error, self.uri(what), self.bucket, self._endpoint) from error
         except NoCredentialsError as error:
             raise StoreError(
                 "there are no S3 credentials.", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
@@ -206,43 +206,13 @@ class ObjectStore:
                 raise IntegrityError(f"{self.uri(what)} does not match its checksum.", "Restore it.") from error
             raise StoreError(f"S3 at {self._endpoint}: {error}") from error
 
-    def _translated(self, error: ClientError, what: str) -> StoreError:
-        code = _code(error)
-        if code in _CONFLICTS:
-            return ChangedMeanwhileError(f"{self.uri(what)} was changed by somebody else.", "Read it again.")
-        if code == "NoSuchBucket":
-            return StoreError(f"bucket {self.bucket!r} does not exist at {self._endpoint}.", "Run: influcoder up")
-        if code == "InvalidRange":
-            return IntegrityError(f"{self.uri(what)} is shorter than it was when it was written.", "Restore it.")
-        if code in _ABSENT:
-            return IntegrityError(f"{self.uri(what)} is not there.")
-        if _clocks_differ(error):
-            return StoreError(
-                f"this machine's clock and that of S3 at {self._endpoint} are more than 15 minutes apart.",
-                "Set the clock (NTP), then run the same step again.",
-            )
-        if code in _FULL:
-            return StoreError(f"the disk behind {self._endpoint} is full.", "Free space, then run the same step again.")
-        return StoreError(f"S3 at {self._endpoint} refused {what}: {error.response['Error'].get('Message') or code}")
-
-
-def silent_store(endpoint: str) -> StoreError:
-    """What to say of an endpoint that does not answer."""
-    return StoreError(f"S3 at {endpoint} does not answer.", "Is the stack up? Run: influcoder up")
-
 
 def sha256(data: bytes) -> str:
     """SHA-256 as hex."""
     return hashlib.sha256(data).hexdigest()
 
 
-def _clocks_differ(error: ClientError) -> bool:
-    """Whether a request was refused for its time; the answer to a HEAD says so only by its own."""
-    answer = error.response.get("ResponseMetadata", {})
-    said = answer.get("HTTPHeaders", {}).get("date")
-    refused = answer.get("HTTPStatusCode") == 403
-    return bool(refused and said and abs(parsedate_to_datetime(said) - datetime.now(UTC)) > _SKEW)
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+def _age(answer: Any, written: datetime) -> float:
+    """Seconds since something was written, by the clock of the store that answers."""
+    said = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+    return float((said - written).total_seconds())

@@ -17,9 +17,10 @@ from faults.points import some_of
 from faults.writes import places
 from influcoder.labelsets import latest, load_label_set
 from influcoder.registry.champions import Champions, digests_of
-from influcoder.registry.journal import Action, Event
+from influcoder.registry.journal import Action, Event, Head
 from influcoder.samples import read_corpus, split_of
 from influcoder.settings.tree import load_settings
+from influcoder.storage.records import read
 from monitoring.checks.backfill import backfills
 from monitoring.checks.record import checks, load_check
 
@@ -173,7 +174,7 @@ def settled(place):
     assert (state.recorded, state.unfinished, state.problem) == (state.pointed, None, "")
     last = state.entries[-1]
     assert registry.version(last.version).tags["journal.entry"] == str(last.number)
-    assert json.loads(place.store.get(f"journal/{registry.model}/head.json"))["number"] == last.number
+    assert read(place.store, f"journal/{registry.model}/head.json", Head).number == last.number
     return [(entry.action, entry.version) for entry in state.entries]
 
 

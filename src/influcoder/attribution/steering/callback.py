@@ -20,6 +20,7 @@ from influcoder.attribution.steering.state import KEY, Steered, digest_of
 from influcoder.attribution.steering.trust import doubt, draw_spot
 from influcoder.attribution.steering.weights import effective_samples, estimates, weights_of
 from influcoder.core.errors import EncoderError, InflucoderError
+from influcoder.core.files import whole
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.encoder import Encoder
 from influcoder.samples import Sample
@@ -198,12 +199,9 @@ class InfluenceCallback(TrainerCallback):
         """Go on with an encoder that was made here; its folder is whole as soon as it has its name."""
         self._encoder, self.state.encoder = encoder, _folder_name(state)
         folder = Path(args.output_dir, self.state.encoder)
-        part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        encoder.save(part)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
+        with whole(folder) as part:
+            encoder.save(part)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _resume(self, found: Steered, args: Any) -> None:
         self.state = found

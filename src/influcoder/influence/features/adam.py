@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from influcoder.core.errors import OptimizerStateError
+from influcoder.core.files import write_whole
 from influcoder.decoder.checkpoint import Decoder, linear_names
 from influcoder.settings.teacher import TeacherSpec
 
@@ -109,9 +110,7 @@ class AdamState:
 
     def save(self, path: Path) -> Path:
         """Write a safetensors file that `load_state` reads; a file that is there is replaced at once or not at all."""
-        part = path.with_name(f"{path.name}.part")
-        part.write_bytes(self._bytes)
-        part.replace(path)
+        write_whole(path, self._bytes)
         return path
 
     def check(self, decoder: Decoder, spec: TeacherSpec) -> None:

@@ -1,25 +1,18 @@
-"""Influence features that were paid for once: keyed by teacher and by the hash of the sample's content.
+"""Influence features that were paid for once: keyed by teacher and by the hash of the sample's content."""
 
-A shard is one safetensors object named by the SHA-256 of its own bytes. Its header lists the hashes of its
-samples, so finding out what is there reads headers alone.
-"""
-
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from safetensors.numpy import load, save
 
-from influcoder.core.errors import IntegrityError
+from influcoder.core.errors import AbsentError, IntegrityError
 from influcoder.influence.features.vectors import Rows, Vectors, on_disk
-from influcoder.storage.object_store import ObjectStore, sha256
+from influcoder.storage.object_store import READERS, ObjectStore
+from influcoder.storage.records import content_of, seal
+from influcoder.storage.shards import Shards
 
 _COLUMNS = ("vectors", "norms", "losses", "cuts")
-_HEADER_GUESS = 16384
-# A header is a small read, and a store far away answers many at once.
-_READERS = 16
 
 
 @dataclass(frozen=True)
@@ -105,16 +98,16 @@ class FeatureCache:
     """
 
     def __init__(self, store: ObjectStore, teacher_id: str) -> None:
-        self._store = store
-        self._folder = f"features/{teacher_id}/"
+        self._store, self._teacher_id = store, teacher_id
+        self._shards = Shards(store, f"features/{teacher_id}/", "Delete it; its samples will be labelled again.")
 
     def known(self) -> dict[str, str]:
         """The shard that holds each cached sample, by the sample's hash."""
         found, read, complete = dict[str, str](), set[str](), False
         while not complete:
-            keys = [key for key in self._store.keys(self._folder) if key not in read]
-            with ThreadPoolExecutor(_READERS) as pool:
-                headers = dict(zip(keys, pool.map(self._hashes, keys), strict=True))
+            keys = [key for key in self._shards.listed() if key not in read]
+            with ThreadPoolExecutor(READERS) as pool:
+                headers = dict(zip(keys, pool.map(self._shards.hashes, keys), strict=True))
             # Another run has merged a shard without a header into a larger one since it was listed: read that too.
             complete = all(hashes is not None for hashes in headers.values())
             for key, hashes in headers.items():
@@ -125,13 +118,7 @@ class FeatureCache:
 
     def add(self, table: FeatureTable) -> str:
         """Write a shard; a shard that is there already is left alone."""
-        data = save(
-            {name: np.ascontiguousarray(getattr(table, name)) for name in _COLUMNS},
-            metadata={"hashes": json.dumps(table.hashes)},
-        )
-        key = f"{self._folder}{sha256(data)}.safetensors"
-        self._store.keep(key, data)
-        return key
+        return self._shards.add(table.hashes, {name: getattr(table, name) for name in _COLUMNS})
 
     def merge(self, keys: Sequence[str], tables: Sequence[FeatureTable]) -> str:
         """Put small shards into one: the whole is written before its parts go, so a kill loses nothing."""
@@ -150,19 +137,19 @@ class FeatureCache:
         data, _ = self._store.read_if_there(self._note(name))
         if data is None:
             return None
-        seal, _, content = data.partition(b"\n")
-        if sha256(content).encode() != seal:
+        content = content_of(data)
+        if content is None:
             raise IntegrityError(
                 f"{self._store.uri(self._note(name))} was changed or cut off.", "Delete it; it will be measured again."
             )
         return content
 
     def keep_note(self, name: str, data: bytes) -> None:
-        """Keep something small that was measured under this teacher."""
-        self._store.put(self._note(name), sha256(data).encode() + b"\n" + data)
+        """Keep something small that was measured under this teacher, as JSON."""
+        self._store.put(self._note(name), seal(data))
 
     def _note(self, name: str) -> str:
-        return f"notes/{self._folder.removeprefix('features/')}{name}.sealed"
+        return f"notes/{self._teacher_id}/{name}.sealed"
 
     def load(self, hashes: Iterable[str], known: dict[str, str]) -> Iterator[FeatureTable]:
         """The cached features of some samples, shard by shard.
@@ -176,39 +163,12 @@ class FeatureCache:
         for key, values in wanted.items():
             try:
                 table = self._read(key)
-            except IntegrityError:
-                if self._store.exists(key):
-                    raise
+            except AbsentError:
                 # Another run has merged the shard into a larger one since it was listed.
                 yield from self.load(values, self.known())
             else:
                 yield table.select(values)
 
     def _read(self, key: str) -> FeatureTable:
-        data = self._store.get(key)
-        if sha256(data) != key.removeprefix(self._folder).removesuffix(".safetensors"):
-            raise IntegrityError(
-                f"{self._store.uri(key)} was changed or cut off.", "Delete it; its samples will be labelled again."
-            )
-        columns = load(data)
-        length = int.from_bytes(data[:8], "little")
-        hashes = tuple(json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["hashes"]))
-        return FeatureTable(hashes, *(columns[name] for name in _COLUMNS))
-
-    def _hashes(self, key: str) -> list[str] | None:
-        """The samples of a shard; None where it is not there any more."""
-        try:
-            head = self._store.get_range(key, 0, _HEADER_GUESS)
-            length = int.from_bytes(head[:8], "little")
-            if len(head) < 8 + length:
-                head = self._store.get_range(key, 0, 8 + length)
-        except IntegrityError:
-            if self._store.exists(key):
-                raise
-            return None
-        try:
-            return list(json.loads(json.loads(head[8 : 8 + length])["__metadata__"]["hashes"]))
-        except (ValueError, KeyError) as error:
-            raise IntegrityError(
-                f"{self._store.uri(key)} is no feature shard.", "Delete it; its samples will be labelled again."
-            ) from error
+        hashes, columns = self._shards.read(key)
+        return FeatureTable(tuple(hashes), *(columns[name] for name in _COLUMNS))

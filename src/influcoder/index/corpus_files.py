@@ -36,7 +36,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Spool:
+class CorpusFiles:
     """A corpus on disk.
 
     Args:
@@ -62,7 +62,7 @@ class Spool:
             yield from groups_of(shard.path, shard.first)
 
 
-def spool(uri: str, folder: Path) -> Spool:
+def write_corpus_files(uri: str, folder: Path) -> CorpusFiles:
     """Read a corpus into a folder.
 
     Args:
@@ -76,7 +76,7 @@ def spool(uri: str, folder: Path) -> Spool:
         for group in _groups(stream):
             writing.add(group)
             ticker.advance(len(group))
-    return Spool(uri, tuple(writing.shards), stream.seen, stream.duplicates)
+    return CorpusFiles(uri, tuple(writing.shards), stream.seen, stream.duplicates)
 
 
 class _Writing:
