@@ -5,7 +5,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: demo test test-all check up bench-labels bench-lds bench-encoder bench-moves bench-drift bench-index bench-filter bench-steering bench-starts bench-peers clean
+.PHONY: demo test test-all check up bench-labels bench-lds bench-encoder bench-moves bench-drift bench-index bench-filter bench-steering bench-starts bench-peers bench-gpu clean
 
 demo: $(STAMP)
 	$(BIN)/influcoder demo $(if $(KEEP),--keep)
@@ -26,6 +26,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/house.py --check
 
 up: $(STAMP)
 	$(BIN)/influcoder up
@@ -71,6 +72,10 @@ bench-steering: $(STAMP)
 # Every command that only reads, and a flow run where a stack is up (`make demo KEEP=1`): three minutes.
 bench-starts: $(STAMP)
 	$(BIN)/python -m bench.scale.starts $(BENCH)
+
+# For a machine with a GPU, set up by `make TORCH=cuda`; elsewhere it prints and keeps nothing. No table is kept yet.
+bench-gpu: $(STAMP)
+	$(BIN)/python -m bench.gpu.run $(BENCH)
 
 # The label benchmark again, with other libraries beside: their pins are their own, so they get an environment of their
 # own that sees the project's.

@@ -146,8 +146,8 @@ def rows(found: Survey) -> list[dict[str, Any]]:
             "region": share.region,
             "samples": share.samples,
             "share": f"{share.part:.1%}",
-            "positive influence": _share(share.positive),
-            "negative influence": _share(share.negative),
+            "influence above the mean": _share(share.positive),
+            "influence below it": _share(share.negative),
             "standing": share.standing,
             "near-duplicates": repeats.get(share.region, ""),
         }

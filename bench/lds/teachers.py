@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from bench.lds.setting import Setting
-from influcoder.influence.features.adam import AdamState
-from influcoder.influence.features.batching import in_batches
+from influcoder.influence.features.batching import Batching, in_batches
 from influcoder.influence.features.cache import FeatureTable
-from influcoder.influence.features.gradients import extract_features, padded, sample_losses
+from influcoder.influence.features.gradients import State, extract_features, padded, sample_losses
 from influcoder.influence.features.labeller import usable_rows
+from influcoder.influence.features.moments import measure_whitening
 from influcoder.influence.teachers.ekfac import ekfac_influence
 from influcoder.influence.teachers.scores import exact_influence
 from influcoder.influence.teachers.warm_up import warm_up
@@ -26,6 +26,7 @@ TOKENS_A_BATCH = 2048
 
 # Teachers of the product: each is judged itself, and an encoder is distilled from each.
 SPECS: Mapping[str, TeacherSpec] = {
+    "whitened cosine": TeacherSpec(method="whitened-cosine"),
     "gradient cosine": TeacherSpec(method="gradient-cosine"),
     "gradient dot": TeacherSpec(method="gradient-dot"),
     "LESS": TeacherSpec(method="less"),
@@ -98,7 +99,7 @@ TEACHERS: Mapping[str, Callable[[Setting], np.ndarray]] = {
 def features(setting: Setting, spec: TeacherSpec, samples: Sequence[Sample]) -> FeatureTable:
     """Influence features of samples, in their order."""
     own, tokens = setting.own(spec), setting.tokens(samples)
-    state = optimizer_state(setting, own)
+    state = state_of(setting, own)
 
     def work(batch: list[int]) -> FeatureTable:
         chosen = [tokens[row] for row in batch]
@@ -109,11 +110,13 @@ def features(setting: Setting, spec: TeacherSpec, samples: Sequence[Sample]) -> 
     return FeatureTable.concatenate(parts).select([sample.hash for sample in samples])
 
 
-def optimizer_state(setting: Setting, spec: TeacherSpec) -> AdamState | None:
-    """What Adam has seen after an epoch over what encoders are distilled from; for LESS alone."""
+def state_of(setting: Setting, spec: TeacherSpec) -> State | None:
+    """What Adam has seen after an epoch over what encoders are distilled from, or second moments of some of it."""
+    samples = [entry.sample for entry in setting.plan.entries if entry.split == "train"]
+    if spec.whitened:
+        return measure_whitening(setting.decoder, spec, samples[-spec.reference :], Batching(TOKENS_A_BATCH, 1))
     if spec.method != "less":
         return None
-    samples = [entry.sample for entry in setting.plan.entries if entry.split == "train"]
     return warm_up(setting.decoder, spec, samples, steps=len(samples) // 8, batch=8)
 
 

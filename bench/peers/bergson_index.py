@@ -30,6 +30,6 @@ def scores(decoder, tokens, queries) -> np.ndarray:
         batches = allocate_batches([len(item) for item in tokens], TOKEN_BUDGET)
         computer = CollectorComputer(decoder.model, data, collector=collector, batches=batches, cfg=config)
         computer.run_with_collector_hooks("gradients")
-    rows = np.concatenate([part.float().numpy() for part in collector.gradients.values()], axis=1)
+    rows = np.concatenate([part.float().cpu().numpy() for part in collector.gradients.values()], axis=1)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows[:queries] @ rows[queries:].T

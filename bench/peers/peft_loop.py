@@ -11,6 +11,12 @@ from influcoder.influence.features.gradients import lora_a
 
 def scores(decoder, tokens, queries) -> np.ndarray:
     """Cosines of the adapter's gradients."""
+    found = np.stack([row / np.linalg.norm(row) for row in gradients(*adapter(decoder), tokens)])
+    return found[:queries] @ found[queries:].T
+
+
+def adapter(decoder) -> tuple[torch.nn.Module, list[torch.Tensor]]:
+    """The decoder with an adapter, and the adapter's B matrices."""
     config = peft.LoraConfig(r=16, lora_alpha=16, lora_dropout=0, target_modules="all-linear", task_type="CAUSAL_LM")
     # The adapter is attached to shallow copies: the weights are shared, the modules are not.
     memo = {id(p): p for p in decoder.model.parameters()} | {id(b): b for b in decoder.model.buffers()}
@@ -21,15 +27,18 @@ def scores(decoder, tokens, queries) -> np.ndarray:
         if isinstance(m, peft.tuners.lora.LoraLayer)
     }
     for name, layer in layers.items():
-        layer.lora_A["default"].weight.data = lora_a(name, layer.lora_A["default"].weight.shape[1], 16, 0)
-    sides = [layers[name].lora_B["default"].weight for name in sorted(layers)]
+        weight = layer.lora_A["default"].weight
+        weight.data = lora_a(name, weight.shape[1], 16, 0).to(weight)
+    return adapted, [layers[name].lora_B["default"].weight for name in sorted(layers)]
+
+
+def gradients(adapted, sides, tokens) -> list[np.ndarray]:
+    """The gradient of all B matrices, a row a sample."""
     rows = []
     for item in tokens:
-        ids = torch.tensor([item.ids])
+        ids = torch.tensor([item.ids], device=sides[0].device)
         labels = ids.clone()
         labels[:, : item.target_start] = -100
         gradient = torch.autograd.grad(adapted(input_ids=ids, labels=labels).loss, sides)
-        row = torch.cat([part.flatten() for part in gradient]).numpy()
-        rows.append(row / np.linalg.norm(row))
-    found = np.stack(rows)
-    return found[:queries] @ found[queries:].T
+        rows.append(torch.cat([part.flatten() for part in gradient]).float().cpu().numpy())
+    return rows

@@ -61,7 +61,14 @@ def test_other_errors_are_not_swallowed():
         list(in_batches([1], 10, [work]))
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
 def test_every_kind_of_memory_error_is_known(error):
     assert is_out_of_memory(error)
 

@@ -12,7 +12,7 @@ from influcoder.attribution.regions import Scope, survey, write_survey
 from influcoder.attribution.regions.atlas import atlas
 from influcoder.attribution.regions.duplicates import groups_of_duplicates
 from influcoder.attribution.regions.grouping import OTHERS, UNNAMED, by_cluster, by_source
-from influcoder.attribution.regions.shares import shares, totals
+from influcoder.attribution.regions.shares import mean_vector, shares, totals
 from influcoder.core.errors import SampleError, ShapeError
 from influcoder.samples import Sample
 
@@ -55,17 +55,19 @@ def topical_pool(each=30, named=True):
 
 def test_shares_are_those_of_the_whole_matrix():
     pool, queries = topical_pool(), np.random.default_rng(1).standard_normal((9, 6)) / 4
-    queries[2] = -np.abs(queries[2]) * [1, 1, 1, 0, 0, 0] - [0.2, 0.2, 0.2, 0, 0, 0]
+    # One query is driven by nothing, so it has nothing to share.
+    queries[2] = 0
     groups = ["a"] * 5 + ["b"] * 4
     regions = by_source(pool.sources(), 10)
-    found = shares(totals(queries, pool.vectors(), regions.of_row, 3), regions.names, groups)
-    scores = np.clip(queries.astype(np.float32) @ pool._vectors.astype(np.float16).astype(np.float32).T, -1, 1)
+    centre = mean_vector(pool.vectors())
+    found = shares(totals(queries, pool.vectors(), regions.of_row, 3, centre), regions.names, groups)
+    scores = queries @ pool._vectors.astype(np.float16).astype(float).T
+    scores -= scores.mean(1, keepdims=True)
     for share in found:
         rows = [row for row in range(9) if share.queries in ("all", groups[row])]
         inside = regions.of_row == regions.names.index(share.region)
         for part, sign in (("positive", 1), ("negative", -1)):
             values = np.maximum(sign * scores[rows], 0)
-            # One query has no positive influence at all, so it has nothing to share.
             values = values[values.sum(1) > 0]
             expected = (values[:, inside].sum(1) / values.sum(1)).mean()
             assert getattr(share, part).value == pytest.approx(expected, rel=1e-4)
@@ -80,7 +82,7 @@ def test_shares_add_up_and_do_not_depend_on_batches(seed, batch):
     vectors, queries = generator.standard_normal((90, 4)), generator.standard_normal((3, 4))
     of_row = generator.integers(0, 4, 90)
     pools = [Pool(vectors, [None] * 90, size) for size in (batch, 90)]
-    one, other = (totals(queries, pool.vectors(), of_row, 4) for pool in pools)
+    one, other = (totals(queries, pool.vectors(), of_row, 4, mean_vector(pool.vectors())) for pool in pools)
     np.testing.assert_allclose(one.positive, other.positive, rtol=1e-4, atol=1e-5)
     found = shares(one, list("abcd"), ["q"] * 3)
     assert sum(share.positive.value for share in found) == pytest.approx(1)
@@ -96,7 +98,8 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
         queries = generator.standard_normal((30, 4))
         of_row = np.arange(600) % 2
         vectors = generator.standard_normal((600, 4)) * np.where(of_row, 0.2, 0.1)[:, None] / 4
-        share = shares(totals(queries, [(np.arange(600), vectors)], of_row, 2), "ab", ["q"] * 30, seed)
+        pool = [(np.arange(600), vectors)]
+        share = shares(totals(queries, pool, of_row, 2, mean_vector(pool)), "ab", ["q"] * 30, seed)
         found = next(item for item in share if item.region == "b").positive
         held += found.lo <= 2 / 3 <= found.hi
     assert held / rounds > 0.85
@@ -109,6 +112,20 @@ def test_a_region_that_drives_more_than_its_number_stands_over():
     assert found.overall[0].region == "sea"
     assert found.overall[0].standing == "over"
     assert {share.standing for share in found.overall[1:]} == {"under"}
+
+
+def test_estimates_that_are_all_of_one_sign_still_tell_regions_apart():
+    """Every estimate was positive: no share of negative influence, a crash, and a map in one colour."""
+    pool = topical_pool()
+    shifted = Pool(np.concatenate([pool._vectors, np.ones((90, 1))], axis=1), pool._samples)
+    queries = np.concatenate([np.eye(6)[[0, 0, 0]], np.ones((3, 1))], axis=1)
+    plain = survey(pool, queries[:, :6], ["q"] * 3, Scope(map=False))
+    found = survey(shifted, queries, ["q"] * 3, Scope())
+    for mine, other in zip(found.overall, plain.overall, strict=True):
+        assert (mine.region, mine.standing) == (other.region, other.standing)
+        assert mine.negative.value == pytest.approx(other.negative.value, abs=1e-3)
+    sea = found.points.regions == found.regions.names.index("sea")
+    assert found.points.influence[0][sea].min() > 0 > found.points.influence[0][~sea].max()
 
 
 def test_sources_beyond_the_wanted_number_are_put_together_and_one_source_is_refused():
@@ -156,7 +173,7 @@ def test_files_hold_what_was_found(tmp_path):
 
 def test_nothing_to_share_is_an_error():
     with pytest.raises(ShapeError, match="at least one query"):
-        totals(np.zeros((0, 4)), [], np.zeros(3, int), 1)
+        totals(np.zeros((0, 4)), [], np.zeros(3, int), 1, np.zeros(4))
 
 
 def test_the_map_keeps_samples_of_like_influence_together_and_needs_no_network(tmp_path):

@@ -16,7 +16,8 @@ from influcoder.influence.features.projection import CountSketch
 from influcoder.influence.features.tokens import tokenize
 from influcoder.influence.teachers.scores import exact_influence
 from influcoder.influence.teachers.warm_up import warm_up
-from influcoder.labelsets.build import optimizer_state, same_teacher, teacher_of
+from influcoder.labelsets.build import same_teacher, teacher_of
+from influcoder.labelsets.state import optimizer_state
 from influcoder.settings.teacher import TeacherSpec
 from influcoder.settings.tree import load_settings
 
@@ -151,7 +152,7 @@ def test_a_state_of_another_adapter_is_refused(tiny_decoder, state):
 
 def test_less_without_a_state_says_how_to_get_one():
     with pytest.raises(SettingsError, match="warm-up"):
-        optimizer_state(load_settings(), WHOLE)
+        optimizer_state(load_settings())
 
 
 def features(vectors, norms):

@@ -49,7 +49,7 @@ def _table(out: Path) -> "Table":
 
     record = json.loads((out / TABLE).read_text())
     grid = Table(title=f"Regions by {record['by']}: {record['samples']} samples, {record['queries']} queries")
-    for name in ("region", "samples", "share", "positive influence", "negative influence", ""):
+    for name in ("region", "samples", "share", "influence above the mean", "below it", ""):
         grid.add_column(name, justify="left" if name in ("region", "") else "right")
     for row in record["shares"]:
         if row["queries"] == "all":
@@ -61,6 +61,8 @@ def _table(out: Path) -> "Table":
 
 
 def _share(found: dict[str, float | None]) -> str:
+    if found["value"] is None:
+        return "none"
     if found["lo"] is None or found["hi"] is None:
         return f"{found['value']:.1%}"
     return f"{found['value']:.1%} ({found['lo']:.1%} to {found['hi']:.1%})"

@@ -1,6 +1,7 @@
 """Distillation by gradient descent: a text encoder learns to rank as exact influence does, step by step."""
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -137,12 +138,14 @@ def _step(encoder: Encoder, optimizer: torch.optim.Optimizer, part: Block, tempe
     others = vectors if part.is_square else vectors[len(part.queries) :]
     scores = vectors[: len(part.queries)] @ others.T
     loss = distillation_loss(scores, torch.as_tensor(part.labels).to(scores), temperature)
-    if not torch.isfinite(loss):
-        raise EncoderError("the training loss is not finite.", "Lower encoder.learning_rate.")
     optimizer.zero_grad()
     loss.backward()
+    # Read once, and after the way back has been begun: a GPU has nothing to do while the host waits for a number.
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise EncoderError("the training loss is not finite.", "Lower encoder.learning_rate.")
     optimizer.step()
-    return float(loss.detach())
+    return value
 
 
 def rho_of(encoder: Encoder, block: Block) -> float:

@@ -58,12 +58,15 @@ class LexicalKernel(InputModule):
             tuple(arrays[f"gram_{name}"].numpy() for name in ("values", "places", "starts")),
             shape=(len(arrays["centres"]), BUCKETS),
         )
+        # Words are looked up by the host: on a GPU every batch, and every single question, would fetch the whole table.
+        self._table, self._idf = arrays["table"].numpy(), arrays["idf"].numpy()
+        self._seen = int(arrays["max_tokens"])
 
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_more: Any) -> dict[str, Tensor]:
         """Dense features and n-gram overlaps with every centre; a lone string is a target without context."""
         pairs = [("", item) if isinstance(item, str) else (item[0], item[1]) for item in inputs]
-        dense = dense_features(self.tokenizer, self.table.cpu().numpy(), pairs, int(self.max_tokens))
-        overlaps = n_grams(pairs, self.idf.cpu().numpy()) @ self._grams.T
+        dense = dense_features(self.tokenizer, self._table, pairs, self._seen)
+        overlaps = n_grams(pairs, self._idf) @ self._grams.T
         return {
             "dense": torch.from_numpy(dense.astype(np.float32)),
             "overlaps": torch.from_numpy(overlaps.toarray().astype(np.float32)),
@@ -83,7 +86,7 @@ class LexicalKernel(InputModule):
     @property
     def max_seq_length(self) -> int:
         """What the decoder saw of a sample, in its tokens."""
-        return int(self.max_tokens)
+        return self._seen
 
     def save(self, output_path: str, *_rest: Any, **_more: Any) -> None:
         """Write arrays and tokenizer."""

@@ -7,17 +7,16 @@ honestly agree with such labels better than they agree with each other.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from influcoder.core.progress import progress
 from influcoder.decoder.checkpoint import Decoder
-from influcoder.influence.features.adam import AdamState
 from influcoder.influence.features.batching import Batching, in_batches
 from influcoder.influence.features.cache import FeatureCache, FeatureTable, Gathering
-from influcoder.influence.features.gradients import Features, extract_many
+from influcoder.influence.features.gradients import Features, State, extract_views
 from influcoder.influence.features.labeller import usable_rows
 from influcoder.influence.features.tokens import tokenize
 from influcoder.influence.reliability_record import Reliability
@@ -28,6 +27,7 @@ from influcoder.settings.teacher import TeacherSpec
 from influcoder.statistics.agreement import agreement
 from influcoder.storage.object_store import sha256
 
+Roles = tuple[FeatureTable, ...]
 MIN_QUERIES = 2
 MIN_CANDIDATES = 5
 
@@ -67,7 +67,7 @@ def measure_reliability(
     reference: Sequence[Sample],
     cache: FeatureCache,
     batching: Batching,
-    state: AdamState | None = None,
+    state: State | None = None,
 ) -> Reliability | None:
     """Reliability of a teacher on some samples; what was measured once is read from the cache.
 
@@ -86,22 +86,50 @@ def measure_reliability(
     Returns:
         None where fewer than 2 queries or 5 candidates have a usable gradient, or are ranked by it.
     """
-    roles = (queries, candidates, reference)
-    content = [teacher.spec.method, teacher.spec.damping, [[sample.hash for sample in role] for role in roles]]
-    key = sha256(json.dumps(content).encode())[:20]
-    known = cache.note(f"reliability-{key}")
-    if known is not None:
-        return Reliability.model_validate_json(known)
-    samples = {sample.hash: sample for role in roles for sample in role}
-    tables = _passes(decoder, teacher, list(samples.values()), cache, batching, state)
-    usable = set.intersection(*(set(table.hashes) for table in tables))
-    rows = [[s.hash for s in role if s.hash in usable] for role in roles]
-    if len(rows[0]) < MIN_QUERIES or len(rows[1]) < MIN_CANDIDATES:
-        return None
-    found = _compare(teacher.spec, *[tuple(table.select(role) for role in rows) for table in tables])
-    if found is not None:
-        cache.keep_note(f"reliability-{key}", found.model_dump_json().encode())
-    return found
+    spec, roles = teacher.spec, (queries, candidates, reference)
+    content = [spec.method, spec.damping, [[sample.hash for sample in role] for role in roles]]
+
+    def measure() -> Reliability | None:
+        views = [(spec, state), (second_opinion(spec), state), (spec.model_copy(update={"projection_dim": 0}), state)]
+        tables = _comparable(decoder, views, roles, cache, batching)
+        return _compare(spec, *tables) if tables else None
+
+    return _noted(cache, content, measure)
+
+
+def measure_whitened(
+    decoder: Decoder,
+    teacher: Teacher,
+    roles: Sequence[Sequence[Sample]],
+    cache: FeatureCache,
+    batching: Batching,
+    state: State | None,
+    second: Callable[[], tuple[State, int]],
+) -> Reliability | None:
+    """Reliability of a whitened teacher: against itself with second moments of other samples.
+
+    Args:
+        decoder: the teacher's decoder.
+        teacher: whose labels are judged.
+        roles: queries and candidates.
+        cache: where the teacher's features, and the result, are kept.
+        batching: how much is worked on at once.
+        state: the teacher's whitening.
+        second: gives the other one, and how many of its samples are the same.
+    Returns:
+        None where fewer than 2 queries or 5 candidates have a usable gradient, or are ranked by it.
+    """
+    spec = teacher.spec
+
+    def measure() -> Reliability | None:
+        other, shared = second()
+        tables = _comparable(decoder, [(spec, state), (spec, other)], roles, cache, batching)
+        if tables is None:
+            return None
+        own, again = (exact_influence(spec, *table) for table in tables)
+        return reliability_of(own, again, against="reference", reference=spec.reference, shared=shared)
+
+    return _noted(cache, [spec.method, [[sample.hash for sample in role] for role in roles]], measure)
 
 
 def second_opinion(spec: TeacherSpec) -> TeacherSpec:
@@ -110,36 +138,60 @@ def second_opinion(spec: TeacherSpec) -> TeacherSpec:
     return spec.model_copy(update=seeds)
 
 
+def _noted(cache: FeatureCache, content: object, measure: Callable[[], Reliability | None]) -> Reliability | None:
+    name = f"reliability-{sha256(json.dumps(content).encode())[:20]}"
+    known = cache.note(name)
+    if known is not None:
+        return Reliability.model_validate_json(known)
+    found = measure()
+    if found is not None:
+        cache.keep_note(name, found.model_dump_json().encode())
+    return found
+
+
+def _comparable(
+    decoder: Decoder,
+    views: Sequence[tuple[TeacherSpec, State | None]],
+    roles: Sequence[Sequence[Sample]],
+    cache: FeatureCache,
+    batching: Batching,
+) -> list[Roles] | None:
+    """The roles' features under each view, of samples that have one under all; None where too few have."""
+    samples = {sample.hash: sample for role in roles for sample in role}
+    tables = _passes(decoder, views, list(samples.values()), cache, batching)
+    usable = set.intersection(*(set(table.hashes) for table in tables))
+    rows = [[s.hash for s in role if s.hash in usable] for role in roles]
+    if len(rows[0]) < MIN_QUERIES or len(rows[1]) < MIN_CANDIDATES:
+        return None
+    return [tuple(table.select(role) for role in rows) for table in tables]
+
+
 def _passes(
     decoder: Decoder,
-    teacher: Teacher,
+    views: Sequence[tuple[TeacherSpec, State | None]],
     samples: Sequence[Sample],
     cache: FeatureCache,
     batching: Batching,
-    state: AdamState | None,
 ) -> list[FeatureTable]:
-    """The samples' features under the teacher, under its second opinion and as the whole gradient."""
-    specs = [teacher.spec, second_opinion(teacher.spec), teacher.spec.model_copy(update={"projection_dim": 0})]
-    tokens = [tokenize(decoder.tokenizer, sample, teacher.spec.max_tokens) for sample in samples]
+    """The samples' features under each view; those of the first are the teacher's own, and kept."""
+    spec = views[0][0]
+    tokens = [tokenize(decoder.tokenizer, sample, spec.max_tokens) for sample in samples]
 
     def work(own: Decoder, batch: list[int]) -> list[Features]:
-        return extract_many(own, specs, [tokens[row] for row in batch], state)
+        return extract_views(own, views, [tokens[row] for row in batch])
 
-    found = [Gathering([sample.hash for sample in samples]) for _ in specs]
+    found = [Gathering([sample.hash for sample in samples]) for _ in views]
     lengths = [len(item) for item in tokens]
     with progress("measuring the labels' reliability", len(samples)) as ticker:
         for batch, features in in_batches(lengths, *batching.share(decoder, work)):
             chosen, shown = [samples[row] for row in batch], [tokens[row] for row in batch]
-            tables = [usable_rows(chosen, shown, feature, teacher.spec.storage)[0] for feature in features]
+            tables = [usable_rows(chosen, shown, feature, spec.storage)[0] for feature in features]
             if tables[0].hashes:
                 cache.add(tables[0])
             for gathering, table in zip(found, tables, strict=True):
                 gathering.add(table)
             ticker.advance(len(batch))
     return [gathering.table() for gathering in found]
-
-
-Roles = tuple[FeatureTable, ...]
 
 
 def _compare(spec: TeacherSpec, own: Roles, other: Roles, whole: Roles) -> Reliability | None:

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from influcoder.settings.teacher import OUTSIDE_FEATURES, TeacherSpec
 
@@ -15,6 +16,7 @@ class Teacher(BaseModel):
         decoder_fingerprint: SHA-256 of the checkpoint's content.
         engine: raised with every change of this package that changes a feature.
         optimizer: SHA-256 of the optimiser state that `less` preconditions with; empty for other methods.
+        whitening: hash of the samples that a whitened teacher's second moments are of; empty for other methods.
         spec: what the user chose.
     """
 
@@ -23,6 +25,7 @@ class Teacher(BaseModel):
     decoder_fingerprint: str
     engine: int = 1
     optimizer: str = ""
+    whitening: str = ""
     spec: TeacherSpec = TeacherSpec()
 
     @property
@@ -33,5 +36,11 @@ class Teacher(BaseModel):
     @property
     def features_id(self) -> str:
         """The same over what a feature depends on: the cosine, the dot product and the damped Fisher share theirs."""
-        content = self.model_dump(exclude={"spec": OUTSIDE_FEATURES})
+        content = self.model_dump(exclude=None if self.spec.whitened else {"spec": OUTSIDE_FEATURES})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Ids are hashes of this: teachers that have no whitening keep those that they had before there was any."""
+        content: dict[str, Any] = write(self)
+        return content if self.whitening else {name: value for name, value in content.items() if name != "whitening"}

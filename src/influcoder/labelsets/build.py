@@ -2,21 +2,23 @@
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 from influcoder.core.errors import SettingsError
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.decoder.fingerprints import note
 from influcoder.decoder.load import load_decoder
 from influcoder.influence.distributed.engine import Order, label_on_ray
-from influcoder.influence.features.adam import AdamState, load_state
 from influcoder.influence.features.cache import FeatureCache
+from influcoder.influence.features.gradients import State
 from influcoder.influence.features.labeller import Effort, label_samples
-from influcoder.influence.reliability import measure_reliability
+from influcoder.influence.features.whitening import Whitening
+from influcoder.influence.reliability import measure_reliability, measure_whitened
+from influcoder.influence.reliability_record import Reliability
 from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.labelset import LabelSet, assemble, assemble_pairs
 from influcoder.labelsets.pairwise import measure_ceiling, reference_of, score_pairs
 from influcoder.labelsets.plan import Plan, other_reference
+from influcoder.labelsets.state import other_whitening, state_of
 from influcoder.samples import Corpus, Sample, read_corpus
 from influcoder.settings.labels import LabelSettings
 from influcoder.settings.teacher import TeacherSpec
@@ -66,7 +68,7 @@ def count_cached(settings: Settings, decoder: Decoder, spec: TeacherSpec, plan: 
     """How many samples of a plan have features already; none of a teacher that scores pairs."""
     if spec.pairwise:
         return 0
-    teacher = teacher_of(decoder, spec, optimizer_state(settings, spec))
+    teacher = teacher_of(decoder, spec, state_of(settings, decoder, spec, store))
     known = FeatureCache(store, teacher.features_id).known()
     return len({sample.hash for sample in plan.samples} & known.keys())
 
@@ -77,21 +79,21 @@ def label_plan(
     """Label what was planned under a decoder that is loaded already.
 
     Args:
-        settings: effort, and the optimiser state for LESS.
+        settings: effort, the pool, and the optimiser state for LESS.
         decoder: the decoder.
         spec: the teacher.
         plan: the samples in role and split.
         store: where features are kept.
         measured: whether to measure what the labels are worth, on some of the same samples.
     """
-    state = optimizer_state(settings, spec)
+    state = state_of(settings, decoder, spec, store)
     teacher = teacher_of(decoder, spec, state)
     cache, effort = FeatureCache(store, teacher.features_id), Effort.of(settings.labels)
     if spec.pairwise:
         return _label_pairs(settings, decoder, teacher, plan, cache, measured)
     roles, reliability = _probe(plan, settings.labels, spec), None
     if measured and all(roles[:2]):
-        reliability = measure_reliability(decoder, teacher, *roles, cache, effort.batching, state)
+        reliability = _worth(settings, decoder, teacher, roles, cache, effort, state)
     quarantined: dict[str, str] = {}
     if settings.labels.engine == "ray":
         order = Order(settings.decoder, teacher, settings.store, settings.labels, state)
@@ -113,6 +115,24 @@ def _label_pairs(
     return assemble_pairs(plan, teacher, decoder.uri, scores, reliability)
 
 
+def _worth(
+    settings: Settings,
+    decoder: Decoder,
+    teacher: Teacher,
+    roles: Roles,
+    cache: FeatureCache,
+    effort: Effort,
+    state: State | None,
+) -> Reliability | None:
+    if teacher.spec.whitened:
+
+        def second() -> tuple[Whitening, int]:
+            return other_whitening(settings, decoder, teacher.spec)
+
+        return measure_whitened(decoder, teacher, roles[:2], cache, effort.batching, state, second)
+    return measure_reliability(decoder, teacher, *roles, cache, effort.batching, state)
+
+
 def decoder_for(settings: Settings, spec: TeacherSpec) -> Decoder:
     """The decoder in use now, loaded as a teacher wants it.
 
@@ -132,33 +152,19 @@ def decoder_for(settings: Settings, spec: TeacherSpec) -> Decoder:
     return decoder
 
 
-def optimizer_state(settings: Settings, spec: TeacherSpec) -> AdamState | None:
-    """The optimiser state that LESS preconditions with; None for other teachers.
-
-    Raises:
-        SettingsError: the teacher is LESS and no state is named.
-        OptimizerStateError: the file is no optimiser state.
-    """
-    if spec.method != "less":
-        return None
-    if settings.labels.optimizer_state is None:
-        raise SettingsError(
-            "the teacher 'less' needs the state of Adam.",
-            "Set labels.optimizer_state to a file; make one with: influcoder warm-up --out adam.safetensors",
-        )
-    return load_state(Path(settings.labels.optimizer_state))
-
-
-def teacher_of(decoder: Decoder, spec: TeacherSpec, state: AdamState | None) -> Teacher:
-    """A specification bound to a decoder, and to an optimiser state where there is one."""
+def teacher_of(decoder: Decoder, spec: TeacherSpec, state: State | None) -> Teacher:
+    """A specification bound to a decoder, and to its state where it has one."""
     if spec.method == "imported":
         raise SettingsError(
             "labels of this teacher are imported, not computed.",
             "Import fresh ones with: influcoder import-scores TABLE",
         )
+    bound = {"decoder_fingerprint": decoder.fingerprint, "spec": spec}
+    if isinstance(state, Whitening):
+        return Teacher(**bound, whitening=state.reference)
     if state is not None:
         state.check(decoder, spec)
-    return Teacher(decoder_fingerprint=decoder.fingerprint, optimizer=state.digest if state else "", spec=spec)
+    return Teacher(**bound, optimizer=state.digest if state else "")
 
 
 def same_teacher(labels: LabelSet, spec: TeacherSpec) -> LabelSet:

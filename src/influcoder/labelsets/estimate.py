@@ -9,8 +9,9 @@ from influcoder.core.errors import SettingsError
 from influcoder.influence.features.cache import FeatureCache
 from influcoder.influence.features.labeller import Effort, label_samples
 from influcoder.influence.features.tokens import tokenize
-from influcoder.labelsets.build import decoder_for, optimizer_state, read_corpora, teacher_of
+from influcoder.labelsets.build import decoder_for, read_corpora, teacher_of
 from influcoder.labelsets.plan import Plan, plan_label_set
+from influcoder.labelsets.state import state_of
 from influcoder.samples import Sample
 from influcoder.settings.tree import Settings
 from influcoder.storage.object_store import ObjectStore
@@ -60,7 +61,7 @@ def estimate(settings: Settings, store: ObjectStore) -> Estimate:
     decoder, spec = decoder_for(settings, settings.teacher), settings.teacher
     if spec.pairwise:
         raise SettingsError(f"there is no probe for the teacher {spec.method!r}.", "It scores whole splits at once.")
-    state = optimizer_state(settings, spec)
+    state = state_of(settings, decoder, spec, store)
     teacher, effort = teacher_of(decoder, spec, state), Effort.of(settings.labels)
     cache = FeatureCache(store, teacher.features_id)
     plan = _plan(settings)

@@ -129,6 +129,18 @@ def plan_pairs(
     return Plan("spot", (*entries, *curvature), _sources(pool, None))
 
 
+def draw_reference(pool: Corpus, seed: int, count: int) -> list[Sample]:
+    """Samples of the train split for second moments: as many as asked for, or all that there are.
+
+    Raises:
+        SampleError: there are fewer than two.
+    """
+    draw = _Draw(seed)
+    return [
+        entry.sample for entry in draw.up_to(pool, "train", REFERENCE, count) or draw.some(pool, "train", REFERENCE, 2)
+    ]
+
+
 def other_reference(pool: Corpus, first: Sequence[Sample], seed: int) -> list[Sample]:
     """As many samples for a curvature again: others of the train split, and where it has too few, some of the first."""
     drawn = _Draw(seed, taken=first).up_to(pool, "train", REFERENCE, len(first))

@@ -2,11 +2,12 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-METHODS = ("gradient-cosine", "gradient-dot", "less", "fisher", "ekfac", "imported")
+WHITENED = "whitened-cosine"
+METHODS = (WHITENED, "gradient-cosine", "gradient-dot", "less", "fisher", "ekfac", "imported")
 
 
 # The methods whose scores are cosines, between -1 and 1.
-COSINES = ("gradient-cosine", "less")
+COSINES = (WHITENED, "gradient-cosine", "less")
 
 
 # The methods whose curvature is taken on samples that are neither queries nor candidates of the evidence.
@@ -26,10 +27,10 @@ class TeacherSpec(BaseModel):
 
     Args:
         method: how gradients become an influence, see `exact_influence`; the cosine is the published default.
-        rank: rank of the LoRA adapter.
+        rank: rank of the LoRA adapter; a whitened teacher has none.
         adapter_seed: seed of the adapter's A matrices.
         projection: the kind of random projection.
-        projection_dim: its dimensions; 0 keeps the gradient whole.
+        projection_dim: its dimensions; 0 keeps the gradient whole. Of a whitened teacher the most numbers of a feature.
         projection_seed: seed of the sketch.
         last_layers: only the last so many transformer blocks carry an adapter, and the backward pass stops
             there; 0 means all.
@@ -38,7 +39,7 @@ class TeacherSpec(BaseModel):
         dtype: the decoder's floating-point type.
         attention: the decoder's attention implementation.
         reduction: `mean` or `sum` over a sample's own target tokens; never over a batch.
-        damping: of `fisher` and `ekfac`, relative to the mean eigenvalue of the curvature.
+        damping: of `whitened-cosine`, `fisher` and `ekfac`, relative to the mean eigenvalue of the curvature.
         reference: number of samples of the train split that their curvature is taken on.
         origin: where `imported` scores come from, such as `bergson 2.5.1`.
     """
@@ -70,6 +71,11 @@ class TeacherSpec(BaseModel):
     def curved_on(self) -> int:
         """Number of samples that a curvature is taken on; 0 for methods that have none."""
         return self.reference if self.method in CURVED else 0
+
+    @property
+    def whitened(self) -> bool:
+        """Whether features are seen through second moments, which are measured before them."""
+        return self.method == WHITENED
 
     @property
     def pairwise(self) -> bool:

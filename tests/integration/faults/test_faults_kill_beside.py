@@ -192,11 +192,11 @@ def test_alerts_killed_at_every_write(forge, new_champion, receiver):
     env = {"INFLUCODER_ALERTS__CHANNELS": json.dumps([receiver.url]), "INFLUCODER_ALERTS__CHECK_WITHIN_HOURS": "1e-6"}
     for point in one_later_each_time():
         place = new_champion()
-        outcome = forge.run("overdue", place, kill=point, env=env)
+        outcome = forge.run("alert.overdue", place, kill=point, env=env)
         if not outcome.killed:
             assert (outcome.result, outcome.error) == (1, "")
             break
-        assert forge.done("overdue", place, env=env, clock=LATER) == 1
+        assert forge.done("alert.overdue", place, env=env, clock=LATER) == 1
         forge.done("alert", place, env=env, clock=LATER)
         assert Outbox(place.store).ids() == [told(receiver)]
         assert waiting(place.store) == []
@@ -228,7 +228,7 @@ def test_approval_killed_at_every_write(forge, loop):
     assert forge.done("promote", loop, env=env) is False
     options = {"env": env, "version": version, "approved": True, "reason": "read"}
     for point in one_later_each_time():
-        outcome = forge.run("approval.answer", loop, kill=point, **options)
+        outcome = forge.run("promote.answer", loop, kill=point, **options)
         seen.champions(loop)
         if not outcome.killed:
             break

@@ -35,7 +35,7 @@ class Points:
         samples: the samples.
         places: on the plane, shape (samples, 2).
         regions: the number of each one's region, shape (samples,).
-        influence: on each group of queries, shape (groups, samples).
+        influence: on each group of queries, from the pool's mean, shape (groups, samples).
         groups: names of the groups, `all` first.
     """
 
@@ -77,7 +77,7 @@ def atlas(points: Points, regions: Regions, title: str, caption: str) -> "Figure
     size = 7 if len(points.samples) < 5000 else 3
     words = _words(points, regions)
     limits = [_limit(values) for values in points.influence]
-    bar = {"title": {"text": "influence"}, "thickness": 12, "outlinewidth": 0, "len": 0.6}
+    bar = {"title": {"text": "influence,<br>from the mean"}, "thickness": 12, "outlinewidth": 0, "len": 0.6}
     scale = {"colorscale": _COLOURS, "cmin": -limits[0], "cmax": limits[0], "colorbar": bar}
     # One trace for all groups: texts are most of the page, and each trace brings them anew.
     shown = {"color": points.influence[0], "size": size, **scale}
@@ -183,7 +183,7 @@ def _layout(
 def _words(points: Points, regions: Regions) -> list[str]:
     length = _LONG if len(points.samples) < _MANY else _SHORT
     return [
-        f"<b>{escape(regions.names[region])}</b> · {escape(sample.id)}<br>influence {value:+.3f}<br>"
+        f"<b>{escape(regions.names[region])}</b> · {escape(sample.id)}<br>{value:+.3f} from the mean<br>"
         f"{_wrapped(sample.text, length)}"
         for sample, region, value in zip(points.samples, points.regions, points.influence[0], strict=True)
     ]

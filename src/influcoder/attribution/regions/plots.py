@@ -16,7 +16,7 @@ _LONGEST = 34
 
 
 def shares_figure(overall: Sequence[Share], caption: str) -> "Figure":
-    """Each region's share of positive and of negative influence, beside its share of the samples."""
+    """Each region's share of the influence above the mean and below it, beside its share of the samples."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 1.6 + 0.42 * len(overall)), dpi=120, layout="constrained")
@@ -65,7 +65,9 @@ def lifts_figure(shares: Sequence[Share], caption: str) -> "Figure | None":
     bar = figure.colorbar(image, ticks=[-2, -1, 0, 1, 2], shrink=0.8)
     bar.ax.set_yticklabels(["≤ ¼", "½", "1", "2", "≥ 4"])
     bar.outline.set_visible(False)
-    _title(figure, "Share of positive influence over share of samples", caption, int(10 * figure.get_figwidth()))
+    _title(
+        figure, "Share of the influence above the mean, over share of samples", caption, int(10 * figure.get_figwidth())
+    )
     return figure
 
 
@@ -74,7 +76,7 @@ def _title(figure: "Figure", title: str, caption: str, width: int) -> None:
 
 
 def _of(sign: int) -> str:
-    return "share of positive influence" if sign > 0 else "share of negative influence"
+    return "share of influence above the pool's mean" if sign > 0 else "share of influence below it"
 
 
 def _short(name: str) -> str:

@@ -1,9 +1,11 @@
-"""How much of the influence on some queries comes from each region of a pool, with intervals; in one pass.
+"""How much of the influence on some queries comes from each region of a pool, with intervals.
 
-Influence of a region on a query is the sum over its samples, the positive and the negative parts apart, as a share of
-the sum over the whole pool; a group of queries is the mean of its queries, so that none outweighs the others. Both the
-queries and the samples are a draw, and both are resampled: samples by blocks (delete-a-group in spirit; Owen, "The
-pigeonhole bootstrap", 2007, section 3), so that memory does not grow with the pool.
+Influence is counted from the pool's mean: what every sample has in common tells no region from another, and an estimate
+need not be zero where influence is. That of a region on a query is the sum over its samples, the parts above and below
+the mean apart, as a share of the sum over the whole pool; a group of queries is the mean of its queries, so that none
+outweighs the others. Both the queries and the samples are a draw, and both are resampled: samples by blocks
+(delete-a-group in spirit; Owen, "The pigeonhole bootstrap", 2007, section 3), so that memory does not grow with the
+pool.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,8 +30,8 @@ class Share:
         queries: the group's name.
         samples: how many samples it has.
         part: its share of all samples.
-        positive: its share of the positive influence.
-        negative: its share of the negative influence.
+        positive: its share of the influence above the pool's mean.
+        negative: its share of the influence below it.
         lift: `positive` over `part`: above 1, its samples count for more than their number.
     """
 
@@ -54,8 +56,8 @@ class Totals:
     """Sums of influence.
 
     Args:
-        positive: shape (queries, regions, blocks).
-        negative: same, as positive numbers.
+        positive: above the pool's mean, shape (queries, regions, blocks).
+        negative: below it, as positive numbers, same shape.
         counts: samples, shape (regions, blocks).
     """
 
@@ -64,7 +66,22 @@ class Totals:
     counts: Array
 
 
-def totals(queries: Array, batches: Iterable[tuple[Array, Array]], regions: Array, count: int) -> Totals:
+def mean_vector(batches: Iterable[tuple[Array, Array]]) -> Array:
+    """The mean of a pool's vectors, shape (dimensions,), a batch in memory at a time.
+
+    Raises:
+        ShapeError: there is no sample.
+    """
+    total, count = np.float64(0.0), 0
+    for _, vectors in batches:
+        total = total + vectors.sum(0, dtype=np.float64)
+        count += len(vectors)
+    if not count:
+        raise ShapeError("shares need at least one query and one sample.")
+    return np.asarray(total / count, np.float32)
+
+
+def totals(queries: Array, batches: Iterable[tuple[Array, Array]], regions: Array, count: int, centre: Array) -> Totals:
     """Sum influence over a pool, a batch in memory at a time.
 
     Args:
@@ -72,6 +89,7 @@ def totals(queries: Array, batches: Iterable[tuple[Array, Array]], regions: Arra
         batches: rows of the pool and their vectors, shapes (rows,) and (rows, dimensions).
         regions: the number of each row's region, shape (pool,).
         count: how many regions there are.
+        centre: the mean of the pool's vectors, from which influence is counted.
     Raises:
         ShapeError: there is no query, or no sample.
     """
@@ -82,7 +100,7 @@ def totals(queries: Array, batches: Iterable[tuple[Array, Array]], regions: Arra
     for rows, vectors in batches:
         # Rows next to each other come from one place, so blocks take every 64th.
         places = regions[rows] * BLOCKS + rows % BLOCKS
-        scores = np.clip(queries.astype(np.float32) @ vectors.astype(np.float32).T, -1, 1)
+        scores = queries.astype(np.float32) @ (vectors.astype(np.float32) - centre).T
         counts += np.bincount(places, minlength=count * BLOCKS)
         for part, values in enumerate((np.maximum(scores, 0), np.maximum(-scores, 0))):
             for row, line in enumerate(values):
@@ -100,7 +118,7 @@ def shares(found: Totals, names: Sequence[str], groups: Sequence[str], seed: int
         groups: of each query.
         seed: of the draws.
     Returns:
-        the largest share of positive influence on all queries first, then each group in the same order.
+        the largest share of influence above the mean on all queries first, then each group in the same order.
     """
     whole = _of_group(found, names, "all", np.arange(len(groups)), seed)
     order = sorted(range(len(names)), key=lambda region: -whole[region].positive.value)

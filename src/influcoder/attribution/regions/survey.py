@@ -9,7 +9,7 @@ import numpy as np
 from influcoder.attribution.regions.atlas import LEAST, Points, project
 from influcoder.attribution.regions.duplicates import groups_of_duplicates
 from influcoder.attribution.regions.grouping import Regions, by_cluster, by_source
-from influcoder.attribution.regions.shares import Share, shares, totals
+from influcoder.attribution.regions.shares import Share, mean_vector, shares, totals
 from influcoder.core.errors import SampleError
 from influcoder.samples import Sample
 
@@ -109,11 +109,13 @@ def survey(pool: Pool, vectors: Array, groups: Sequence[str], scope: Scope) -> S
         SampleError: the pool can't be divided as was asked.
     """
     regions = _divided(pool, scope)
-    found = totals(vectors, pool.vectors(), regions.of_row, len(regions.names))
+    centre = mean_vector(pool.vectors())
+    found = totals(vectors, pool.vectors(), regions.of_row, len(regions.names), centre)
     rows = drawn(len(pool), scope.points, scope.seed)
     samples = pool.samples(rows.tolist())
     chosen = [samples[row] for row in rows.tolist()]
-    points = _points(pool, vectors, groups, regions, rows, chosen, scope) if scope.map and len(rows) >= LEAST else None
+    drawing = scope.map and len(rows) >= LEAST
+    points = _points(pool, vectors, groups, regions, rows, chosen, centre, scope.seed) if drawing else None
     return Survey(
         regions,
         shares(found, regions.names, groups, scope.seed),
@@ -149,7 +151,8 @@ def _points(
     regions: Regions,
     rows: Array,
     samples: Sequence[Sample],
-    scope: Scope,
+    centre: Array,
+    seed: int,
 ) -> Points:
     place = np.full(len(pool), -1)
     place[rows] = np.arange(len(rows))
@@ -157,10 +160,10 @@ def _points(
     for some, values in pool.vectors():
         here = place[some] >= 0
         vectors[place[some[here]]] = values[here]
-    scores = np.clip(queries @ vectors.T, -1, 1)
+    scores = queries @ (vectors - centre).T
     kinds = sorted(set(groups)) if len(set(groups)) > 1 else []
     influence = [scores.mean(0), *(scores[[group == kind for group in groups]].mean(0) for kind in kinds)]
-    places = project(vectors, scope.seed)
+    places = project(vectors, seed)
     return Points(samples, places, regions.of_row[rows], np.array(influence), ["all", *kinds])
 
 

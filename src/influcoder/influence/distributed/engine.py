@@ -19,8 +19,8 @@ from influcoder.core.progress import progress
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.decoder.load import load_decoder
 from influcoder.influence.distributed.connection import connected, first_line, import_ray
-from influcoder.influence.features.adam import AdamState
 from influcoder.influence.features.cache import FeatureCache
+from influcoder.influence.features.gradients import State
 from influcoder.influence.features.labeller import Effort, label_samples
 from influcoder.influence.teacher import Teacher
 from influcoder.samples import Sample
@@ -46,14 +46,14 @@ class Order:
         teacher: whose features to compute.
         store: the bucket of the feature cache, as a worker reaches it; it prints no credentials.
         labels: size of batches and shards, and what a task takes of a node.
-        state: the optimiser state that LESS preconditions with.
+        state: what the teacher has to know before its first feature.
     """
 
     decoder_uri: str
     teacher: Teacher
     store: StoreSettings
     labels: LabelSettings
-    state: AdamState | None = None
+    state: State | None = None
 
 
 @dataclass(frozen=True)

@@ -64,21 +64,33 @@ class AdamState:
         Returns:
             the same shape.
         """
-        moments = self._on(name, gradient.device)
-        first = self.beta1 * moments[0] + (1 - self.beta1) * gradient
-        second = self.beta2 * moments[1] + (1 - self.beta2) * gradient.square()
+        _, exp_avg, exp_avg_sq = self._on(name, gradient.device)
+        first = self.beta1 * exp_avg + (1 - self.beta1) * gradient
+        second = self.beta2 * exp_avg_sq + (1 - self.beta2) * gradient.square()
         step = self.step + 1
         first, second = first / (1 - self.beta1**step), second / (1 - self.beta2**step)
         return first / (second.sqrt() + self.eps)
 
     def a(self, name: str, device: torch.device) -> Tensor:
         """The A matrix that the moments belong to."""
-        return self.layers[name].a.to(device, torch.float32)
+        return self._on(name, device)[0]
 
-    def _on(self, name: str, device: torch.device) -> tuple[Tensor, Tensor]:
-        layer = self.layers[name]
-        first, second = (part.to(device, torch.float32).flatten() for part in (layer.exp_avg, layer.exp_avg_sq))
-        return first, second
+    def _on(self, name: str, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """A layer's A matrix and its moments, these as rows."""
+        if (name, device) not in self._placed:
+            layer = self.layers[name]
+            a, first, second = (getattr(layer, part).to(device, torch.float32) for part in _PARTS)
+            self._placed[name, device] = (a, first.flatten(), second.flatten())
+        return self._placed[name, device]
+
+    @cached_property
+    def _placed(self) -> dict[tuple[str, torch.device], tuple[Tensor, Tensor, Tensor]]:
+        """Kept, since a GPU would be sent the whole state again with every batch, and wait at every layer."""
+        return {}
+
+    def __getstate__(self) -> dict[str, object]:
+        # Whoever is sent the state may not have the device.
+        return {name: value for name, value in self.__dict__.items() if name != "_placed"}
 
     @cached_property
     def digest(self) -> str:

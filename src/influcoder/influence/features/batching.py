@@ -19,7 +19,8 @@ from influcoder.decoder.checkpoint import Decoder
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Work = Callable[[list[int]], Result]
-_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
+# The last is cuBLAS, which reserves memory of its own at the first product.
+_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "cublas_status_alloc_failed")
 # Measured on two cores, 256 tokens a batch are as fast as 1024 and need a quarter of the memory.
 CPU_TOKENS = 256
 CUDA_TOKENS = 16384

@@ -21,9 +21,13 @@ from influcoder.decoder.checkpoint import Decoder, block_names, linear_names
 from influcoder.influence.features.adam import AdamState
 from influcoder.influence.features.projection import CountSketch, module_generator
 from influcoder.influence.features.tokens import Tokens
+from influcoder.influence.features.whitening import Whitening
 from influcoder.settings.teacher import TeacherSpec
 
 Tensor = torch.Tensor
+# What is known before the first feature: an optimiser's state for LESS, second moments for a whitened teacher.
+State = AdamState | Whitening
+Padded = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Features:
 
 
 def extract_features(
-    decoder: Decoder, spec: TeacherSpec, batch: Sequence[Tokens], state: AdamState | None = None
+    decoder: Decoder, spec: TeacherSpec, batch: Sequence[Tokens], state: State | None = None
 ) -> Features:
     """Influence features of samples that fit into memory together.
 
@@ -51,36 +55,58 @@ def extract_features(
         decoder: the model, frozen.
         spec: adapter, projection and loss reduction.
         batch: tokens of the samples; they are padded to the longest.
-        state: the optimiser state that LESS preconditions with; its A matrices are the adapter's then.
+        state: the optimiser state that LESS preconditions with, whose A matrices are the adapter's then; or what a
+            whitened teacher sees layers through.
     Returns:
         the features in the order of the batch; a row does not depend on what else is in the batch.
     """
-    return extract_many(decoder, [spec], batch, state)[0]
+    return extract_views(decoder, [(spec, state)], batch)[0]
 
 
 def extract_many(
-    decoder: Decoder, specs: Sequence[TeacherSpec], batch: Sequence[Tokens], state: AdamState | None = None
+    decoder: Decoder, specs: Sequence[TeacherSpec], batch: Sequence[Tokens], state: State | None = None
 ) -> list[Features]:
-    """Influence features under several adapters and projections, from one forward and one backward pass.
+    """`extract_views` where all specifications share a state."""
+    return extract_views(decoder, [(spec, state) for spec in specs], batch)
+
+
+def extract_views(
+    decoder: Decoder, views: Sequence[tuple[TeacherSpec, State | None]], batch: Sequence[Tokens]
+) -> list[Features]:
+    """Influence features under several adapters, projections and states, from one forward and one backward pass.
 
     Args:
         decoder: the model, frozen.
-        specs: they may differ in adapter, projection and storage alone.
+        views: specifications with their states; they may differ in adapter, projection and storage alone.
         batch: tokens of the samples; they are padded to the longest.
-        state: the optimiser state that LESS preconditions with; its A matrices are the adapter's then.
     Returns:
-        features for each specification, in the order of the batch.
+        features for each view, in the order of the batch.
     """
-    ids, mask, labels = padded(batch, decoder.model.device)
-    collectors = [_FeatureRows(decoder.model, spec, len(batch), state) for spec in specs]
-    with torch.enable_grad(), ExitStack() as hooks:
-        hooks.enter_context(_differentiable(decoder.model, specs[0].last_layers))
+    collectors = [_FeatureRows(decoder.model, spec, len(batch), state) for spec, state in views]
+    with ExitStack() as hooks:
         for collector in collectors:
             hooks.enter_context(collector.collecting(decoder.model))
-        logits = _target_logits(decoder.model, ids, mask, min(tokens.target_start for tokens in batch))
-        losses = sample_losses(logits, labels[:, -logits.shape[1] :], specs[0].reduction)
+        losses = backward(decoder.model, views[0][0], batch, padded(batch, decoder.model.device))
+    return [_features(collector.gathered(), losses) for collector in collectors]
+
+
+def backward(model: Any, spec: TeacherSpec, batch: Sequence[Tokens], rows: Padded) -> Tensor:
+    """One forward and one backward pass, with no gradient of a weight; hooks see what they came for.
+
+    Args:
+        model: the decoder's model, frozen.
+        spec: says which layers are differentiated, and how a loss is reduced.
+        batch: tokens of the samples.
+        rows: the same, as `padded` gives them.
+    Returns:
+        each sample's own loss, shape (samples,).
+    """
+    ids, mask, labels = rows
+    with torch.enable_grad(), _differentiable(model, spec.last_layers):
+        logits = _target_logits(model, ids, mask, min(tokens.target_start for tokens in batch))
+        losses = sample_losses(logits, labels[:, -logits.shape[1] :], spec.reduction)
         losses.sum().backward()
-    return [_features(collector.gathered(), losses.detach().float()) for collector in collectors]
+    return losses.detach().float()
 
 
 def _features(parts: list[Tensor], losses: Tensor) -> Features:
@@ -138,17 +164,19 @@ def lora_a(name: str, in_features: int, rank: int, seed: int) -> Tensor:
 class _FeatureRows:
     """Collects each layer's gradient into one projected row a sample, while the backward pass runs."""
 
-    def __init__(self, model: torch.nn.Module, spec: TeacherSpec, samples: int, state: AdamState | None) -> None:
+    def __init__(self, model: torch.nn.Module, spec: TeacherSpec, samples: int, state: State | None) -> None:
         self._spec = spec
         self._samples = samples
         self._state = state
-        self._whole: list[dict[str, Tensor]] = [{} for _ in range(1 if state is None else 2)]
+        self._whole: list[dict[str, Tensor]] = [{} for _ in range(2 if isinstance(state, AdamState) else 1)]
         device = next(model.parameters()).device
         self._sketches = [torch.zeros(samples, spec.projection_dim, device=device) for _ in self._whole]
 
     @contextmanager
     def collecting(self, model: Any) -> Iterator[None]:
         names = linear_names(model, self._spec.last_layers)
+        if isinstance(self._state, Whitening):
+            names = (name for name in names if name in self._state.layers)
         hooks = [model.get_submodule(name).register_forward_hook(self._forward_hook(name)) for name in names]
         try:
             yield
@@ -165,7 +193,8 @@ class _FeatureRows:
     def _forward_hook(self, name: str) -> Any:
         def hook(_module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             x = inputs[0].detach()
-            low = (x.float() @ self._a(name, x).T).view(self._samples, -1, self._spec.rank)
+            a = self._a(name, x)
+            low = (x.float() @ a.T).view(self._samples, -1, len(a))
             output.register_hook(lambda delta: self._take(name, low, delta.detach()))
 
         return hook
@@ -177,7 +206,13 @@ class _FeatureRows:
 
     def _take(self, name: str, low: Tensor, delta: Tensor) -> None:
         delta = delta.float().view(self._samples, -1, delta.shape[-1])
+        if isinstance(self._state, Whitening):
+            delta = delta @ self._state.outputs(name, delta.device).T
         gradient = torch.bmm(delta.transpose(1, 2), low).flatten(1)
+        if isinstance(self._state, Whitening):
+            # Shared layers are run more than once.
+            self._sketches[0][:, self._state.places[name]] += gradient
+            return
         self._add(0, name, gradient)
         if self._state is not None:
             self._add(1, name, self._state.direction(name, gradient))

@@ -9,10 +9,9 @@ import numpy as np
 from influcoder.core.errors import WrongDecoderError
 from influcoder.core.progress import progress
 from influcoder.decoder.checkpoint import Decoder
-from influcoder.influence.features.adam import AdamState
 from influcoder.influence.features.batching import Batching, in_batches
 from influcoder.influence.features.cache import FeatureCache, FeatureTable
-from influcoder.influence.features.gradients import Features, extract_features
+from influcoder.influence.features.gradients import Features, State, extract_features
 from influcoder.influence.features.tokens import Tokens, tokenize
 from influcoder.influence.teacher import Teacher
 from influcoder.samples import Sample
@@ -61,7 +60,7 @@ def label_samples(
     samples: Sequence[Sample],
     cache: FeatureCache,
     effort: Effort,
-    state: AdamState | None = None,
+    state: State | None = None,
 ) -> Labelled:
     """Influence features of samples; killed and run again, it goes on after the last batch that was done.
 
@@ -71,7 +70,7 @@ def label_samples(
         samples: those of the same content are one.
         cache: where features are kept.
         effort: how much is worked on at once.
-        state: the optimiser state that LESS preconditions with.
+        state: what the teacher has to know before its first feature.
     Raises:
         WrongDecoderError: the decoder is not the teacher's.
     """
@@ -129,7 +128,7 @@ def usable_rows(
 
 
 def computed(
-    decoder: Decoder, teacher: Teacher, samples: Sequence[Sample], batching: Batching, state: AdamState | None = None
+    decoder: Decoder, teacher: Teacher, samples: Sequence[Sample], batching: Batching, state: State | None = None
 ) -> Iterator[tuple[FeatureTable, dict[str, str]]]:
     """The features of samples batch by batch, and why some have none."""
     spec = teacher.spec
