@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from bench.gpu.run import turns
+from bench.labels.rounding import in_dtype
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.decoder.load import load_decoder
 from influcoder.influence.features.batching import Batching, in_batches
@@ -20,7 +21,6 @@ from influcoder.influence.features.cache import FeatureCache
 from influcoder.influence.features.gradients import extract_features
 from influcoder.influence.features.labeller import Effort, label_samples
 from influcoder.influence.features.tokens import Tokens, tokenize
-from influcoder.influence.rounding import in_dtype
 from influcoder.influence.teacher import Teacher
 from influcoder.samples import Sample, read_corpus
 from influcoder.settings.teacher import TeacherSpec
