@@ -45,9 +45,9 @@ settings = load_settings()
 store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
 found = {"unborn": index()}
 version = train(label())
-os.environ["INFLUCODER_ENCODER__DEPTHS"] = "[0.5]"
-seeing = train()
-os.environ["INFLUCODER_ENCODER__DEPTHS"] = "[]"
+os.environ |= {"INFLUCODER_ENCODER__RECIPE": "fine-tune", "INFLUCODER_ENCODER__EPOCHS": "1"}
+tuned = train()
+os.environ["INFLUCODER_ENCODER__RECIPE"] = "kernel"
 champion = registry.promote(registry.version(version), {})
 
 
@@ -60,7 +60,7 @@ def answered():
     return answer_of("", "rocket moon comet", 3, least=2).index.id
 
 
-found |= {"version": version, "seeing": seeing, "flow": index(), "looked": built(settings.corpus)}
+found |= {"version": version, "flow": index(), "looked": built(settings.corpus)}
 found["again"] = built(settings.corpus, again=True)
 lines = Path(settings.corpus).read_text()
 grown = Path(tempfile.mkdtemp(), "grown.jsonl")
@@ -71,7 +71,7 @@ table = pd.read_json(settings.corpus, lines=True, dtype=str).to_parquet(index=Fa
 store.put("pools/pool.parquet", table)
 found["object"], found["table"] = built(store.uri("pools/pool.jsonl")), built(store.uri("pools/pool.parquet"))
 found["before"] = answered()
-registry.promote(registry.version(seeing), {})
+registry.promote(registry.version(tuned), {})
 found["other"] = answered()
 found["other looked"] = built(settings.corpus)
 registry.promote(registry.version(version), {})
