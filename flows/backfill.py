@@ -17,7 +17,7 @@ from influcoder.registry.open_encoder import open_encoder
 from monitoring.checks.backfill import backfills, missing, save
 from monitoring.checks.record import checks, facts, measure
 from monitoring.reports.dashboard import rebuild
-from monitoring.reports.report import recorded_report
+from monitoring.reports.report import recorded_report, values_of
 
 
 @flow(name="backfill", log_prints=True)
@@ -73,18 +73,16 @@ def draw(place: Place) -> tuple[int, int]:
         raise SettingsError("there is no chart to rebuild.", "Set evidently_url to the address of the Evidently UI.")
     known = [
         recorded_report(
-            check.figures,
+            values_of(check.figures, check.bounds, facts(check, settings.drift.alpha)),
             datetime.fromisoformat(check.created),
             {"encoder": check.encoder_version, "decoder": check.decoder[:16], "verdict": str(check.verdict)},
-            check.bounds,
-            facts(check, settings.drift.alpha),
         )
         for check in checks(store)
     ]
     past = {
         number: [
             recorded_report(
-                r.figures,
+                values_of(r.figures),
                 datetime.fromisoformat(r.labelled),
                 {"encoder": number, "backfill": "yes"},
                 encoder=number,

@@ -34,7 +34,6 @@ from monitoring.checks.decision import with_probe
 from monitoring.checks.findings import Shift, Verdict
 from monitoring.checks.history import Draw, OpenDraw, looks_before
 from monitoring.checks.measure import Examination
-from monitoring.checks.pairs import pairs_frame
 from monitoring.checks.record import (
     Check,
     checks,
@@ -49,7 +48,7 @@ from monitoring.checks.record import (
 from monitoring.checks.sequential_test import Look
 from monitoring.checks.spot_labels import buy_labels
 from monitoring.reports.dashboard import send
-from monitoring.reports.report import RenderedReport, agreement_report
+from monitoring.reports.report import RenderedReport, agreement_report, values_of
 
 DRIFT_EVENT = "influcoder.drift"
 
@@ -175,11 +174,11 @@ def compare(
         candidates=measured.found.candidates,
         **bought,
     )
-    pairs = pairs_frame(*measured.hashes, measured.scores, measured.block.labels, floor.scores[floor.name])
     least = examination.promoted.mean - margin
     about = {"encoder": version.version, "decoder": record.decoder[:16], "verdict": str(record.verdict)}
-    known = facts(record, settings.drift.alpha)
-    return record, agreement_report(pairs, examination.evidence.frame(), bounds, least, known, about)
+    values = values_of(record.figures, bounds, facts(record, settings.drift.alpha))
+    promoted = values_of(examination.evidence.figures["encoder"])
+    return record, agreement_report(values, promoted, bounds.floor, least, about)
 
 
 def report(place: Place, version: EncoderVersion, kept: Check, rendered: RenderedReport) -> None:

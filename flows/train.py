@@ -23,10 +23,9 @@ from influcoder.registry.encoder_version import EncoderVersion, Evidence
 from influcoder.registry.mlflow_registry import Registry
 from influcoder.registry.open_encoder import open_encoder
 from influcoder.serving.model_spec import model_spec
-from influcoder.statistics.agreement import Agreement, agreement
+from influcoder.statistics.agreement import Agreement
 from influcoder.storage.object_store import ObjectStore
 from monitoring.checks.baselines import UNTRAINED, bounds_of, measure_floor
-from monitoring.checks.pairs import pairs_frame
 from monitoring.checks.record import figures, measure
 
 
@@ -84,14 +83,11 @@ def register(place: Place, labels: LabelSet, distilled: Distilled) -> EncoderVer
     """Measure on the report split, which nothing was chosen by, and register what was measured."""
     settings, store, registry = place.settings, place.store, place.registry
     block = labels.evidence("report")
-    scores = distilled.encoder.scores(block.queries, block.candidates)
-    found = agreement(scores, block.labels)
+    found = measure(distilled.encoder, block)
     floor = measure_floor(Encoder(settings.encoder.base, settings.encoder.max_tokens), block)
     untrained, bounds = floor.found[UNTRAINED], bounds_of(found, floor, labels.reliability)
-    hashes = ([sample.hash for sample in block.queries], [sample.hash for sample in block.candidates])
-    pairs = pairs_frame(*hashes, scores, block.labels).to_dict("list")
     both = {"encoder": figures(found), "untrained": figures(untrained)}
-    registry.log_evidence(Evidence(both, found.per_query, pairs))
+    registry.log_evidence(Evidence(both, found.candidates))
     registry.log_metrics({f"report.{name}": interval.value for name, interval in found.figures().items()})
     plots = {
         "agreement, a dot a query": registry.log_figure(

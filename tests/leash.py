@@ -11,7 +11,8 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+
+import psutil
 
 VARIABLE = "TEST_SESSION"
 
@@ -31,13 +32,8 @@ def leash() -> Iterator[None]:
 
 def marked(mark: str) -> list[int]:
     """Ids of processes with a mark in their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                if f"{VARIABLE}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found
+    found = psutil.process_iter(["environ"])
+    return [process.pid for process in found if (process.info["environ"] or {}).get(VARIABLE) == mark]
 
 
 def main() -> None:

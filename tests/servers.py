@@ -8,6 +8,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from influcoder.local import stack as local
 from influcoder.local.stack import ROOT, Stack
 from influcoder.local.wait import wait_for_port
@@ -87,15 +89,4 @@ class Servers:
 
 def family_of(pid: int) -> list[int]:
     """A process and all that descend from it."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(fields[1])
-    found = [pid]
-    for member in found:
-        found += [child for child, parent in parents.items() if parent == member]
-    return found
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from influcoder.influence.rounding import in_dtype
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from bench.gpu.run import turns
+from bench.labels.rounding import in_dtype
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.decoder.load import load_decoder
 from influcoder.influence.features.batching import Batching, in_batches

@@ -72,19 +72,15 @@ def report(setting: Setting, plan: Plan, choice: Choice, before: float, found: d
         cost = f"{choice.seconds[arm]:.0f} s" if arm in choice.seconds else "none"
         rows.append([name, _spread(losses), "" if arm == UNIFORM else _spread(gains, "+"), f"{share:.0%}", cost])
     truth = choice.values[EXACT][plan.labels :]
-    rho = [
-        spearmanr(values[plan.labels :], truth).statistic
-        for values in (choice.values[ESTIMATED], choice.standardised, choice.values[LEXICAL])
-    ]
+    rho = [spearmanr(choice.values[arm][plan.labels :], truth).statistic for arm in (ESTIMATED, LEXICAL)]
     about = (
         f"A LoRA of rank {plan.rank} on the last {plan.blocks} blocks, {plan.steps} steps of {plan.batch} samples, "
         f"{plan.max_tokens} tokens each; {len(base)} seeds, mean ± standard deviation over them. The domain is "
         f"{setting.domain}. {plan.queries} samples of it choose; the loss (nats a target token, {before:.3f} before "
         f"training) is of {plan.validation} others. Weights are those of `Weighting()`. The encoder is solved for from "
         f"{plan.queries} + {plan.labels} exact labels; on the {plan.pool - plan.labels} pool samples that it has not "
-        f"seen it ranks like exact influence at ρ {rho[0]:.2f} ({rho[1]:.2f} where each query's estimates are "
-        f"standardised first), BM25 at {rho[2]:.2f}. Seconds were measured at a load of {os.getloadavg()[1]:.0f} on "
-        f"{os.cpu_count()} cores."
+        f"seen it ranks like exact influence at ρ {rho[0]:.2f}, BM25 at {rho[1]:.2f}. Seconds were measured at a load "
+        f"of {os.getloadavg()[1]:.0f} on {os.cpu_count()} cores."
     )
     head = ["samples are drawn", "validation loss", "minus all alike, same seed", "draws of the domain", "labels took"]
     table(head, rows, "train_selection", about)

@@ -79,12 +79,10 @@ class Choice:
 
     Args:
         values: of the pool's samples, by arm, each of shape (pool,).
-        standardised: the estimates where each query's are standardised before they are averaged.
         seconds: what the labels of an arm took, and the encoder.
     """
 
     values: dict[str, np.ndarray]
-    standardised: np.ndarray
     seconds: dict[str, float]
 
 
@@ -140,13 +138,10 @@ def choose(setting: Setting, decoder: Decoder, plan: Plan, folder: Path) -> Choi
     seconds, learnt = sum(float(part["seconds"]) for part in parts), plan.queries + plan.labels
     start, asked = time.perf_counter(), {sample.hash for sample in setting.queries}
     encoder = solved(decoder, spec, samples[:learnt], vectors[:learnt], asked)
-    mean, standardised = (
-        steering.estimates(encoder, setting.queries, setting.pool, pooling) for pooling in ("mean", "standardised")
-    )
     values = {
-        ESTIMATED: mean,
+        ESTIMATED: steering.estimates(encoder, setting.queries, setting.pool),
         EXACT: influence(vectors[: plan.queries], vectors[plan.queries :]).mean(0).astype(np.float64),
         LEXICAL: bm25_scores(setting.queries, setting.pool).mean(0),
     }
     own = seconds * learnt / len(samples) + time.perf_counter() - start
-    return Choice(values, standardised, {ESTIMATED: own, EXACT: seconds})
+    return Choice(values, {ESTIMATED: own, EXACT: seconds})

@@ -28,11 +28,9 @@ class Floor:
 
     Args:
         found: agreement of each ranking, by its name.
-        scores: their scores, by name, each of shape (queries, candidates).
     """
 
     found: Mapping[str, Agreement]
-    scores: Mapping[str, np.ndarray]
 
     @property
     def name(self) -> str:
@@ -67,7 +65,7 @@ def measure_floor(base: Encoder, block: Block) -> Floor:
         BM25: bm25_scores(block.queries, block.candidates),
         SURFACE: surface_scores(block.queries, block.candidates),
     }
-    return Floor({name: agreement(values, block.labels) for name, values in scores.items()}, scores)
+    return Floor({name: agreement(values, block.labels) for name, values in scores.items()})
 
 
 def bounds_of(found: Agreement, floor: Floor, reliability: Reliability | None) -> Bounds:

@@ -14,6 +14,7 @@ from influcoder.registry.encoder_version import EncoderVersion
 from influcoder.settings.tree import Settings
 from influcoder.storage.object_store import ObjectStore
 from influcoder.storage.records import id_of, keep, read
+from monitoring.checks.findings import Figure
 from monitoring.checks.record import Check, draw_name
 from monitoring.checks.sequential_test import Look
 
@@ -93,10 +94,14 @@ def looks_before(store: ObjectStore, earlier: Iterable[Check], version: EncoderV
 
 def look_of(check: Check) -> Look:
     """What a record tells the decision."""
-    rho = check.figures["rho"]
+    return recorded_look(check.figures["rho"], check.candidates, check.created)
+
+
+def recorded_look(rho: Figure, candidates: int, created: str = "") -> Look:
+    """A look from what a record keeps of ρ, and of how many candidates each query ranked; 0 where it does not say."""
     error = rho.get("error", (rho["hi"] - rho["lo"]) / 2 / _HALF_WIDTH)
     queries = int(rho["queries"])
-    return Look(rho["value"], error, queries, check.candidates or queries, check.created)
+    return Look(rho["value"], error, queries, candidates or queries, created)
 
 
 class Seed(BaseModel):

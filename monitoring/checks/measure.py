@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
-
 from influcoder.encoder import Encoder
 from influcoder.labelsets import Block, LabelSet
 from influcoder.registry.encoder_version import EncoderVersion, Evidence
@@ -13,10 +11,11 @@ from influcoder.registry.mlflow_registry import Registry
 from influcoder.registry.open_encoder import open_encoder
 from influcoder.settings.loop import DriftSettings
 from influcoder.settings.tree import Settings
-from influcoder.statistics.agreement import Agreement, agreement
+from influcoder.statistics.agreement import Agreement
 from monitoring.checks.decision import judge_drift
 from monitoring.checks.findings import Judgement
-from monitoring.checks.pairs import matrices
+from monitoring.checks.history import recorded_look
+from monitoring.checks.record import measure
 from monitoring.checks.sequential_test import Course, Look
 
 
@@ -26,18 +25,11 @@ class Measured:
 
     Args:
         block: the labelled pairs.
-        scores: the encoder's, same shape as the labels.
         found: its agreement with them.
     """
 
     block: Block
-    scores: np.ndarray
     found: Agreement
-
-    @property
-    def hashes(self) -> tuple[list[str], list[str]]:
-        """Content hashes of queries and candidates."""
-        return [s.hash for s in self.block.queries], [s.hash for s in self.block.candidates]
 
 
 @dataclass(frozen=True)
@@ -64,14 +56,13 @@ class Examination:
     @cached_property
     def promoted(self) -> Look:
         """Agreement on the report split when the version was made."""
-        return Look.of(agreement(*matrices(self.evidence.frame())))
+        return recorded_look(self.evidence.figures["encoder"]["rho"], self.evidence.candidates)
 
     def measure(self, spot: LabelSet) -> Measured:
         """Hold the encoder against spot labels; the last batch that was bought is what the check is made from."""
         if spot.id not in self._measured:
             block = spot.evidence("report")
-            scores = self.encoder.scores(block.queries, block.candidates)
-            self._measured[spot.id] = Measured(block, scores, agreement(scores, block.labels))
+            self._measured[spot.id] = Measured(block, measure(self.encoder, block))
         return self._measured[spot.id]
 
     def is_clear(self, spot: LabelSet, before: Sequence[Look]) -> bool:

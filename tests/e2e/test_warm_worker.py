@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from servers import family_of
 
@@ -17,7 +18,7 @@ from influcoder.local.prefect_api import ask
 from influcoder.local.stack import ROOT, Stack
 
 SLOW = "starting the slow way"
-SERVER = [b"-m", b"influcoder.local.fork_server"]
+SERVER = ["-m", "influcoder.local.fork_server"]
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,8 @@ def warm_processes(stack):
 def command_of(pid):
     """The words of a process's command; none of one that is gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError):
+        return psutil.Process(pid).cmdline()
+    except psutil.NoSuchProcess:
         return []
 
 
@@ -74,8 +75,7 @@ def test_a_flow_run_is_a_fork_of_the_warm_process_and_killed_it_has_crashed(stac
     (server,) = warm_processes(stack)
     run = started(api, "label", decoder=story.world["decoder"], corpus=story.world["after"])
     fork = wait_for(lambda: warm_processes(stack)[1:])[0]
-    status = Path(f"/proc/{fork}/status").read_text()
-    assert f"PPid:\t{server}\n" in status
+    assert psutil.Process(fork).ppid() == server
     os.kill(fork, signal.SIGKILL)
     state, log = ended(api, run)
     assert state["type"] == "CRASHED"

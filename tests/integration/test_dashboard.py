@@ -12,7 +12,7 @@ from monitoring.checks.buying import Batch, Ledger
 from monitoring.checks.findings import Judgement, Verdict
 from monitoring.checks.record import Check, checks, expire_reports, facts, save_check
 from monitoring.reports import dashboard
-from monitoring.reports.report import recorded_report
+from monitoring.reports.report import recorded_report, values_of
 
 START = datetime(2026, 11, 1, 5, tzinfo=UTC)
 VERDICTS = [Verdict.OK, Verdict.OK, Verdict.WARN, Verdict.DRIFT, Verdict.OK]
@@ -62,7 +62,8 @@ def sent(evidently, keep, days):
     for day in days:
         found = check(day, VERDICTS[day])
         about = {"verdict": str(found.verdict)}
-        report = recorded_report(found.figures, datetime.fromisoformat(found.created), about, None, facts(found, 0.01))
+        values = values_of(found.figures, None, facts(found, 0.01))
+        report = recorded_report(values, datetime.fromisoformat(found.created), about)
         dashboard.send(evidently, report, keep)
 
 
@@ -84,7 +85,7 @@ def test_past_encoders_have_a_line_each(evidently, project, monkeypatch):
     monkeypatch.setattr(dashboard, "PAST", "dashboard test, past")
     when = [START + timedelta(days=day) for day in (0, 1)]
     past = {
-        name: [recorded_report({"rho": {"value": rho, "lo": 0.1, "hi": 0.9}}, at, {}, encoder=name) for at in when]
+        name: [recorded_report({"rho": rho, "rho_lo": 0.1, "rho_hi": 0.9}, at, {}, encoder=name) for at in when]
         for name, rho in (("1", 0.2), ("2", 0.4))
     }
     assert dashboard.rebuild(evidently, [], past, keep=3) == (0, 4)

@@ -46,9 +46,9 @@ settings = load_settings()
 store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
 found = {"unborn": index()}
 version = train(label())
-os.environ["INFLUCODER_LABELS__SEED"] = "1"
-other = train(label())
-del os.environ["INFLUCODER_LABELS__SEED"]
+os.environ |= {"INFLUCODER_ENCODER__RECIPE": "fine-tune", "INFLUCODER_ENCODER__EPOCHS": "1"}
+tuned = train()
+os.environ["INFLUCODER_ENCODER__RECIPE"] = "kernel"
 champion = registry.promote(registry.version(version), {})
 
 
@@ -72,7 +72,7 @@ table = pd.read_json(settings.corpus, lines=True, dtype=str).to_parquet(index=Fa
 store.put("pools/pool.parquet", table)
 found["object"], found["table"] = built(store.uri("pools/pool.jsonl")), built(store.uri("pools/pool.parquet"))
 found["before"] = answered()
-registry.promote(registry.version(other), {})
+registry.promote(registry.version(tuned), {})
 found["other"] = answered()
 found["other looked"] = built(settings.corpus)
 registry.promote(registry.version(version), {})

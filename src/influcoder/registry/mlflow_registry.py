@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
@@ -109,13 +110,8 @@ class Registry:
 
     def log_evidence(self, evidence: Evidence) -> None:
         """What was measured, for the drift decision to compare with."""
-        content = {
-            "figures": evidence.figures,
-            "per_query": [float(value) if isfinite(value) else None for value in evidence.per_query],
-            "pairs": evidence.pairs,
-        }
         with self._errors():
-            self._mlflow.log_dict(content, _EVIDENCE)
+            self._mlflow.log_dict(asdict(evidence), _EVIDENCE)
 
     def register(
         self, folder: Path, model: Mapping[str, Any], tags: Mapping[str, str], description: str
@@ -223,12 +219,9 @@ class Registry:
 
     def evidence(self, version: EncoderVersion) -> Evidence:
         """What was measured of a version when it was trained."""
-        import numpy as np
-
         with self._errors():
             content = json.loads(self._mlflow.artifacts.load_text(f"runs:/{version.run_id}/{_EVIDENCE}"))
-        per_query = np.array([np.nan if value is None else value for value in content["per_query"]])
-        return Evidence(content["figures"], per_query, content["pairs"])
+        return Evidence.read(content)
 
     def promote(self, version: EncoderVersion, tags: Mapping[str, str]) -> EncoderVersion:
         """Make a version the champion; it stops being the challenger."""

@@ -52,7 +52,7 @@ def versions(place: Place) -> list[str]:
     """The numbers of all encoder versions; each has its files and its evidence too."""
     registry, found = place.registry, lineage(place)
     for version in found:
-        assert len(registry.evidence(version).per_query)
+        assert registry.evidence(version).candidates
         with tempfile.TemporaryDirectory() as folder:
             assert (registry.download(version, Path(folder)) / "modules.json").is_file()
     return [version.version for version in found]

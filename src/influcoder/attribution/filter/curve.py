@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.metrics import precision_recall_curve
 
 from influcoder.core.errors import SettingsError
 
@@ -53,10 +54,9 @@ class Curve:
     @staticmethod
     def of(scores: Array, labels: Array) -> "Curve":
         """The curve of labelled samples; there is a harmful one."""
-        distinct, place = np.unique(-scores, return_inverse=True)
-        hits = np.cumsum(np.bincount(place, weights=labels))
-        dropped = np.cumsum(np.bincount(place))
-        return Curve(-distinct, hits / dropped, hits / hits[-1])
+        precision, recall, thresholds = precision_recall_curve(labels, scores)
+        # Its last point drops nothing, and is that of no threshold.
+        return Curve(thresholds[::-1], precision[-2::-1], recall[-2::-1])
 
     @property
     def average_precision(self) -> float:

@@ -148,9 +148,9 @@ def by_validation(scores: Mapping[str, Array], labels: Array, aim: Aim, seed: in
             raise SampleError(
                 f"the validation holds {count} {kind} samples.", "A threshold needs two of each at least."
             )
-    tried = {name: Curve.of(values, labels).average_precision for name, values in scores.items()}
-    rule, place = _choose(scores, labels, aim)
-    curve = Curve.of(scores[rule], labels)
+    curves = {name: Curve.of(values, labels) for name, values in scores.items()}
+    rule = _closest(curves)
+    curve, place = curves[rule], curves[rule].best(aim)
     if place is None:
         best = curve.precision.max()
         raise SettingsError(
@@ -159,15 +159,14 @@ def by_validation(scores: Mapping[str, Array], labels: Array, aim: Aim, seed: in
         )
     counts = int(labels.sum()), int((~labels).sum())
     estimates = _corrected(scores, labels, aim, np.random.default_rng(seed))
+    tried = {name: one.average_precision for name, one in curves.items()}
     validated = Validated(*counts, rule, tried, *estimates)
     why = f"{aim} on {len(labels)} labelled samples, {counts[0]} of them harmful"
     return Cut(why, threshold=curve.threshold(place), validated=validated)
 
 
-def _choose(scores: Mapping[str, Array], labels: Array, aim: Aim) -> tuple[str, int | None]:
-    curves = {name: Curve.of(values, labels) for name, values in scores.items()}
-    name = max(curves, key=lambda name: curves[name].average_precision)
-    return name, curves[name].best(aim)
+def _closest(curves: Mapping[str, Curve]) -> str:
+    return max(curves, key=lambda name: curves[name].average_precision)
 
 
 def _corrected(scores: Mapping[str, Array], labels: Array, aim: Aim, generator: np.random.Generator) -> list[Estimate]:
@@ -187,10 +186,12 @@ def _figures(
     drawn: Mapping[str, Array], labels: Array, scores: Mapping[str, Array], everyone: Array, aim: Aim
 ) -> tuple[list[float], list[float]]:
     """Figures of what a draw chooses, on the draw and on all samples; NaN where it can choose nothing."""
-    name, place = _choose(drawn, labels, aim)
+    curves = {name: Curve.of(values, labels) for name, values in drawn.items()}
+    name = _closest(curves)
+    place = curves[name].best(aim)
     if place is None:
         return [float("nan")] * 4, [float("nan")] * 4
-    threshold = Curve.of(drawn[name], labels).threshold(place)
+    threshold = curves[name].threshold(place)
     return _judged(drawn[name], labels, threshold), _judged(scores[name], everyone, threshold)
 
 

@@ -131,7 +131,7 @@ class InfluenceCallback(TrainerCallback):
         weighting = self._steering.weighting
         if self._sampler is None or weighting is None or self._encoder is None:
             return
-        values = estimates(self._encoder, self._data.queries, self._data.samples, weighting.pooling)
+        values = estimates(self._encoder, self._data.queries, self._data.samples)
         self._sampler.refresh(weights_of(values, weighting), used)
 
     def _check(self, decoder: Decoder, args: Any, state: Any, control: Any, used: int = 0) -> None:

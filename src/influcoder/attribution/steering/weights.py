@@ -13,7 +13,6 @@ from influcoder.samples import Sample
 Array = np.ndarray
 MODES = ("prioritise", "drop")
 SCALES = ("rank", "value")
-POOLING = ("mean", "standardised")
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,6 @@ class Weighting:
         scale: of `prioritise`: `rank` turns ranks into a normal distribution, so that the weights do not depend on how
             the estimates are spread; `value` takes the estimates, standardised.
         share: of `drop`: share of the samples that is never drawn.
-        pooling: what a sample's influence on several queries comes to: their `mean`, or the mean after each query's
-            estimates were `standardised` over the pool.
     Raises:
         SettingsError: a value is out of its range.
     """
@@ -40,10 +37,9 @@ class Weighting:
     floor: float = 0.1
     scale: str = "rank"
     share: float = 0.2
-    pooling: str = "mean"
 
     def __post_init__(self) -> None:
-        for value, known in ((self.mode, MODES), (self.scale, SCALES), (self.pooling, POOLING)):
+        for value, known in ((self.mode, MODES), (self.scale, SCALES)):
             if value not in known:
                 raise SettingsError(f"{value!r} is no way to weigh samples.", f"Use one of {', '.join(known)}.")
         if not self.temperature > 0:
@@ -54,8 +50,8 @@ class Weighting:
             raise SettingsError(f"share is {self.share}.", "Give a share from 0 to below 1.")
 
 
-def estimates(encoder: Encoder, queries: Sequence[Sample], samples: Sequence[Sample], pooling: str = "mean") -> Array:
-    """Estimated influence of each sample on all queries together.
+def estimates(encoder: Encoder, queries: Sequence[Sample], samples: Sequence[Sample]) -> Array:
+    """Estimated influence of each sample on all queries together, the mean over them, shape (samples,).
 
     Inner products are linear, so the pool is held against one pooled query and no matrix of pairs is made.
 
@@ -63,15 +59,8 @@ def estimates(encoder: Encoder, queries: Sequence[Sample], samples: Sequence[Sam
         encoder: whose estimates.
         queries: the validation queries.
         samples: the training samples.
-        pooling: see `Weighting`.
-    Returns:
-        shape (samples,), up to a constant where standardised.
     """
     left, right = (encoder.embed([encoder.view(sample) for sample in role]) for role in (queries, samples))
-    if pooling == "standardised":
-        centred = right - right.mean(0)
-        spread = np.sqrt(np.einsum("qd,de,qe->q", left, centred.T @ centred / len(right), left).clip(0))
-        left = left / np.where(spread > 1e-9, spread, np.inf)[:, None]
     return (right @ left.mean(0)).astype(np.float64)
 
 
