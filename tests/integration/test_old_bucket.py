@@ -13,7 +13,6 @@ from alert_world import settings_of, waiting
 from small import write_corpus
 
 from influcoder.core.errors import BusyError
-from influcoder.core.files import FILES
 from influcoder.encoder.checkpoints import Checkpoints, Saved
 from influcoder.index.manifest import Embedder
 from influcoder.index.reader import Index
@@ -36,7 +35,7 @@ from monitoring.checks.findings import Verdict
 from monitoring.checks.history import OpenDraw
 from monitoring.checks.probe_set import block_of, is_remembered, remember
 from monitoring.checks.record import checks, load_check
-from monitoring.loop.decoder_versions import decoders, sight_of
+from monitoring.loop.decoder_versions import decoder_at, decoders
 from monitoring.loop.promotion import Stage, slot_of
 from monitoring.loop.promotion import waiting as waiting_for_a_person
 from monitoring.loop.retraining import LEASE, Phase, retrainings
@@ -149,8 +148,8 @@ def test_what_was_seen_asked_and_remembered(old):
     store, made = old.store, old.made
     fingerprint = old.registry.version("champion").decoder_fingerprint
     assert len(decoders(store)) == 2
-    assert sight_of(store, "decoder").value.fingerprint == fingerprint
-    assert sight_of(store, "moved").value.fingerprint in decoders(store).keys() - {fingerprint}
+    assert decoder_at(store, "decoder").value.fingerprint == fingerprint
+    assert decoder_at(store, "moved").value.fingerprint in decoders(store).keys() - {fingerprint}
     (batch,) = query_log.read(store)
     assert (batch.key, batch.damaged, len(batch.questions)) == (made["asked"], "", 3)
     assert is_remembered(store, made["label_set"])
@@ -168,7 +167,7 @@ def test_what_was_seen_asked_and_remembered(old):
 def test_an_index_and_its_vectors(old):
     index = Index.open(old.store, old.made["index"])
     samples = index.samples(range(len(index)))
-    files = old.registry.version("1").tags[FILES]
+    files = old.registry.version("1").files_digest
     cache = VectorCache(old.store, Embedder(files=files))
     rows = {}
     for key, hashes in cache.shards():

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from influcoder.cli.demo_world import World, fine_tuned
+from influcoder.core.files import write_whole
 from influcoder.local.deploy import deploy, schedules
 from influcoder.local.flow_start import warm_socket
 from influcoder.local.stack import Stack
@@ -57,9 +58,7 @@ class Demo:
             self._stack.stop()
             raise
         path = self._folder / "summary.json"
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(summary, indent=1))
-        part.rename(path)
+        write_whole(path, json.dumps(summary, indent=1).encode())
         self._console.print(f"\nSummary: {path}, {sum(self._seconds.values()):.0f} s in all")
         if keep:
             schedules(self._stack, "resume")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from influcoder.core.errors import SampleError, SettingsError
+from influcoder.core.files import whole
 from influcoder.samples import Sample
 from influcoder.samples.readers import jsonl_records, parquet_records, sample_of
 from influcoder.samples.sample import content_id
@@ -77,14 +78,10 @@ def written(path: Path) -> Iterator[Sink]:
         raise SettingsError(f"answers can't be written to {path}.", "Name a file that ends in .jsonl or .parquet.")
     if not path.parent.is_dir():
         raise SettingsError(f"{path.parent} is not there.", "Make the folder first.")
-    part = path.with_name(f"{path.name}.part")
-    sink = kinds[path.suffix](part)
-    try:
+    with whole(path) as part:
+        sink = kinds[path.suffix](part)
         yield sink
         sink.close()
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class _Lines:
