@@ -61,8 +61,8 @@ def overdue() -> int:
     place, now = load_place(), utc_now()
     store, model = place.store, place.registry.model
     check = late(place.settings.alerts, store, model, now)
-    alerts = [*([check] if check else []), *unanswered(store, model, now)]
-    for alert in alerts:
-        print(alert.title)
-        notify(place, alert)
-    return len(alerts)
+    reminders = [*([check] if check else []), *unanswered(store, model, now)]
+    for reminder in reminders:
+        print(reminder.title)
+        notify(place, reminder)
+    return len(reminders)
