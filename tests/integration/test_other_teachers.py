@@ -143,7 +143,13 @@ print(json.dumps(str(warm_up(Path(sys.argv[1]), 20, 4, None, None))))
 
 
 @pytest.mark.parametrize(
-    "method", ["less", pytest.param("fisher", marks=pytest.mark.long), pytest.param("ekfac", marks=pytest.mark.long)]
+    "method",
+    [
+        "less",
+        "whitened-cosine",
+        pytest.param("fisher", marks=pytest.mark.long),
+        pytest.param("ekfac", marks=pytest.mark.long),
+    ],
 )
 def test_another_teacher_goes_through_the_loop(environment, run, method, tiny_decoder, corpus_file, tmp_path):
     environment.setenv("INFLUCODER_TEACHER__METHOD", method)
@@ -166,6 +172,8 @@ def test_another_teacher_goes_through_the_loop(environment, run, method, tiny_de
         assert worth.ceiling == pytest.approx(rho_of_other_factors(tiny_decoder, store, manifest.id), abs=0.02)
         assert (worth.against, worth.reference, worth.shared) == ("reference", 30, 0)
         assert worth.fidelity is None
+    elif method == "whitened-cosine":
+        assert (worth.against, worth.reference, worth.shared, worth.fidelity) == ("reference", 30, 0, None)
     else:
         assert worth.against == "seeds"
     assert 0.3 < worth.ceiling < 1
@@ -173,10 +181,15 @@ def test_another_teacher_goes_through_the_loop(environment, run, method, tiny_de
     spot = load_label_set(store, check["spot_label_set"])
     assert load_manifest(store, spot.id).reliability.against == worth.against
     reference = [entry for entry in spot.entries if entry.role == "reference"]
-    assert len(reference) == (0 if method == "less" else 30)
+    assert len(reference) == (30 if method in ("fisher", "ekfac") else 0)
     assert all(entry.split == "train" for entry in reference)
     assert {entry.split for entry in spot.entries if entry.role != "reference"} == {"report"}
     assert np.isfinite(check["figures"]["rho"]["value"])
+    if method == "whitened-cosine":
+        # The second moments are measured once, and whoever labels later sees through the same.
+        (record,) = (key for key in store.keys("whitenings/") if key.endswith("record.json"))
+        assert json.loads(store.get(record))["entry"]["reference"] == manifest.identity.teacher.whitening
+        assert spot.identity.teacher == manifest.identity.teacher
     if method == "less":
         report = load_label_set(store, found["labels"]).evidence("report")
         np.testing.assert_array_less(1e-3, np.nanmax(np.abs(report.labels - report.labels.T)))
