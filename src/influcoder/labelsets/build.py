@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 from influcoder.core.errors import SettingsError
 from influcoder.decoder.checkpoint import Decoder
@@ -13,7 +14,6 @@ from influcoder.influence.features.gradients import State
 from influcoder.influence.features.labeller import Effort, label_samples
 from influcoder.influence.features.whitening import Whitening
 from influcoder.influence.reliability import measure_reliability, measure_whitened
-from influcoder.influence.reliability_record import Reliability
 from influcoder.influence.teacher import Teacher
 from influcoder.labelsets.labelset import LabelSet, assemble, assemble_pairs
 from influcoder.labelsets.pairwise import measure_ceiling, reference_of, score_pairs
@@ -93,7 +93,11 @@ def label_plan(
         return _label_pairs(settings, decoder, teacher, plan, cache, measured)
     roles, reliability = _probe(plan, settings.labels, spec), None
     if measured and all(roles[:2]):
-        reliability = _worth(settings, decoder, teacher, roles, cache, effort, state)
+        if spec.whitened:
+            second = partial(other_whitening, settings, decoder, spec, store)
+            reliability = measure_whitened(decoder, teacher, roles[:2], cache, effort.batching, state, second)
+        else:
+            reliability = measure_reliability(decoder, teacher, *roles, cache, effort.batching, state)
     quarantined: dict[str, str] = {}
     if settings.labels.engine == "ray":
         order = Order(settings.decoder, teacher, settings.store, settings.labels, state)
@@ -113,24 +117,6 @@ def _label_pairs(
         other = other_reference(read_corpus(settings.corpus), roles[2], settings.labels.seed)
         reliability = measure_ceiling(decoder, teacher, scores, roles, other, cache)
     return assemble_pairs(plan, teacher, decoder.uri, scores, reliability)
-
-
-def _worth(
-    settings: Settings,
-    decoder: Decoder,
-    teacher: Teacher,
-    roles: Roles,
-    cache: FeatureCache,
-    effort: Effort,
-    state: State | None,
-) -> Reliability | None:
-    if teacher.spec.whitened:
-
-        def second() -> tuple[Whitening, int]:
-            return other_whitening(settings, decoder, teacher.spec)
-
-        return measure_whitened(decoder, teacher, roles[:2], cache, effort.batching, state, second)
-    return measure_reliability(decoder, teacher, *roles, cache, effort.batching, state)
 
 
 def decoder_for(settings: Settings, spec: TeacherSpec) -> Decoder:

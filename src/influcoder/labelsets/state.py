@@ -74,7 +74,7 @@ def optimizer_state(settings: Settings) -> AdamState:
 
 def whitening_of(settings: Settings, decoder: Decoder, spec: TeacherSpec, store: ObjectStore) -> Whitening:
     """The whitening of a decoder under a specification; measured where none is kept."""
-    folder = f"whitenings/{Teacher(decoder_fingerprint=decoder.fingerprint, spec=spec).features_id}"
+    folder = _folder(decoder, spec)
     record = read(store, f"{folder}/record.json", WhiteningRecord, _REMEDY)
     if record is None:
         samples = _reference(settings, spec)
@@ -87,12 +87,21 @@ def whitening_of(settings: Settings, decoder: Decoder, spec: TeacherSpec, store:
     return read_whitening(data, record.reference)
 
 
-def other_whitening(settings: Settings, decoder: Decoder, spec: TeacherSpec) -> tuple[Whitening, int]:
+def other_whitening(
+    settings: Settings, decoder: Decoder, spec: TeacherSpec, store: ObjectStore
+) -> tuple[Whitening, int]:
     """The same of other samples, as a second opinion; and how many of its samples are the same."""
-    first = _reference(settings, spec)
-    other = other_reference(read_corpus(settings.corpus), first, settings.labels.seed)
-    shared = len({sample.hash for sample in first} & {sample.hash for sample in other})
+    record = read(store, f"{_folder(decoder, spec)}/record.json", WhiteningRecord, _REMEDY)
+    # The pool may have grown since: what counts is what was kept.
+    known, pool = set(record.samples if record else ()), read_corpus(settings.corpus)
+    first = [sample for sample in pool.samples if sample.hash in known] or _reference(settings, spec)
+    other = other_reference(pool, first, settings.labels.seed)
+    shared = len(known & {sample.hash for sample in other})
     return measure_whitening(decoder, spec, other, _batching(settings), seed=1), shared
+
+
+def _folder(decoder: Decoder, spec: TeacherSpec) -> str:
+    return f"whitenings/{Teacher(decoder_fingerprint=decoder.fingerprint, spec=spec).features_id}"
 
 
 def _reference(settings: Settings, spec: TeacherSpec) -> list[Sample]:
