@@ -185,6 +185,10 @@ def test_the_map_keeps_samples_of_like_influence_together_and_needs_no_network(t
     nearest = np.linalg.norm(places[:, None] - centres, axis=2).argmin(1)
     assert (nearest == np.repeat([0, 1, 2], 30)).mean() > 0.95
     figure = atlas(found.points, found.regions, "", "")
+    named = {note.text: (note.x, note.y) for note in figure.layout.annotations}
+    assert set(TOPICS) <= set(named)
+    for place, topic in enumerate(TOPICS):
+        assert np.linalg.norm(centres - named[topic], axis=1).argmin() == place
     assert len(figure.data) == 1 + len(found.regions.names)
     for button, values in zip(figure.layout.updatemenus[0].buttons, found.points.influence, strict=False):
         np.testing.assert_allclose(button.args[0]["marker.color"][0], values, atol=1e-4)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 # Fewer neighbours than samples are needed; a map of a handful of points says nothing.
 LEAST = 20
-_LONG, _SHORT, _LINE = 240, 90, 60
+_LONG, _SHORT, _LINE, _NAME = 240, 90, 60, 28
 # From here on a page with whole texts grows beyond what a browser opens gladly.
 _MANY = 20_000
 _COLOURS = [[0, "#b2182b"], [0.25, "#ef8a62"], [0.5, "#d5d8db"], [0.75, "#67a9cf"], [1, "#2166ac"]]
@@ -89,6 +89,8 @@ def atlas(points: Points, regions: Regions, title: str, caption: str) -> "Figure
         trace = _dots(points.places[chosen], marker, [words[row] for row in chosen], name, visible=False)
         figure.add_trace(trace.update(showlegend=True))
     figure.update_layout(**_layout(title, caption, points, limits, palette))
+    for number, name in enumerate(regions.names):
+        figure.add_annotation(**_label(points.places[points.regions == number], name))
     (left, low), (right, high) = _middle(points.places)
     figure.update_xaxes(visible=False, range=[left, right])
     figure.update_yaxes(visible=False, range=[low, high])
@@ -100,6 +102,22 @@ def write_atlas(figure: "Figure", path: Path) -> Path:
     config = {"displaylogo": False, "scrollZoom": True, "responsive": True}
     figure.write_html(path, include_plotlyjs=True, config=config, default_height="97vh")
     return path
+
+
+def _label(places: Array, name: str) -> dict[str, object]:
+    """The name of a region above the middle of its samples; nowhere where none of them is on the map."""
+    x, y = np.median(places, axis=0) if len(places) else (0, 0)
+    short = name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
+    return {
+        "x": float(x),
+        "y": float(y),
+        "text": escape(short),
+        "visible": bool(len(places)),
+        "showarrow": False,
+        "yshift": 12,
+        "font": {"size": 11, "color": "#24323f"},
+        "bgcolor": "rgba(255,255,255,0.72)",
+    }
 
 
 def _middle(places: Array) -> Array:
