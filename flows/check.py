@@ -32,7 +32,7 @@ from monitoring.checks.baselines import UNTRAINED, bounds_of, measure_floor
 from monitoring.checks.buying import Ledger
 from monitoring.checks.decision import with_probe
 from monitoring.checks.findings import Shift, Verdict
-from monitoring.checks.history import Draw, OpenDraw, looks_before
+from monitoring.checks.history import Draw, OpenDraw, observations_before
 from monitoring.checks.measure import Examination
 from monitoring.checks.record import (
     Check,
@@ -45,7 +45,7 @@ from monitoring.checks.record import (
     report_link,
     save_check,
 )
-from monitoring.checks.sequential_test import Look
+from monitoring.checks.sequential_test import Observation
 from monitoring.checks.spot_labels import buy_labels
 from monitoring.reports.dashboard import send
 from monitoring.reports.report import RenderedReport, agreement_report, values_of
@@ -99,8 +99,8 @@ def examine(place: Place, version: EncoderVersion, earlier: Sequence[Check], sou
     store, spec = place.store, load_manifest(place.store, version.label_set_id).identity.teacher.spec
     examination = Examination.of(place.settings, place.registry, version)
 
-    def looks(labels: LabelSet) -> list[Look]:
-        return looks_before(store, earlier, version, Draw.of(store, labels, source))
+    def looks(labels: LabelSet) -> list[Observation]:
+        return observations_before(store, earlier, version, Draw.of(store, labels, source))
 
     if isinstance(source, str):
         labels, spent = load_spot(store, source, spec), None
@@ -152,7 +152,7 @@ def compare(
     version: EncoderVersion,
     examination: Examination,
     spot: LabelSet,
-    before: Sequence[Look],
+    before: Sequence[Observation],
     bought: Mapping[str, Any],
 ) -> tuple[Check, RenderedReport]:
     """Measure the encoder and the untrained one, decide from all checks of it, and render the report."""

@@ -9,7 +9,7 @@ from prefect import flow
 from flows.steps import show, step
 from influcoder.attribution.filter.curve import Aim
 from influcoder.attribution.filter.output import Decision, FilterFolder
-from influcoder.attribution.filter.run import AUTO, Inputs, Request, Sifted, facts, notes, read_inputs, sift
+from influcoder.attribution.filter.run import AUTO, Filtered, Inputs, Request, facts, filter_pool, notes, read_inputs
 from influcoder.attribution.filter.scoring import cohort_of, cohort_rows
 from influcoder.attribution.filter.validation import exact_scores, to_verify, verified
 from influcoder.core.files import workspace
@@ -57,24 +57,24 @@ def filter_corpus(
     inputs = read_inputs(Request(examples, benign, validation, drop, threshold, Aim(precision, recall), score))
     champion = ServedChampion(settings)
     with FilterFolder(Path(out)) as folder:
-        sifted = rank(champion, inputs, folder)
-        exact = compare(champion, sifted, folder, verify) if verify else {}
+        filtered = rank(champion, inputs, folder)
+        exact = compare(champion, filtered, folder, verify) if verify else {}
         doubts = (*champion.warnings(), *last_verdict(champion.store, champion.version))
         record = {
-            **facts(inputs, sifted),
-            "verified": asdict(verified(sifted, exact)) if verify else None,
-            "warnings": [*doubts, *notes(inputs, sifted)],
+            **facts(inputs, filtered),
+            "verified": asdict(verified(filtered, exact)) if verify else None,
+            "warnings": [*doubts, *notes(inputs, filtered)],
             **origin(champion, inputs),
         }
         names = [sample.id for sample in inputs.examples.samples]
-        summary = folder.write(Decision(sifted.found, sifted.cut, names, exact), record)
+        summary = folder.write(Decision(filtered.found, filtered.cut, names, exact), record)
     log_examples(champion, inputs, private)
     show_result(out, summary)
     return summary
 
 
 @step("score the corpus")
-def rank(champion: ServedChampion, inputs: Inputs, folder: FilterFolder) -> Sifted:
+def rank(champion: ServedChampion, inputs: Inputs, folder: FilterFolder) -> Filtered:
     """Bring the corpus' index up to date, score it batch by batch, and draw the line."""
     champion.update_index()
     index = champion.index
@@ -82,15 +82,15 @@ def rank(champion: ServedChampion, inputs: Inputs, folder: FilterFolder) -> Sift
     drawn = index.samples(rows)
     cohort = cohort_of([drawn[row] for row in rows], inputs.examples.samples, inputs.benign)
     with workspace() as meanwhile:
-        return sift(champion.encoder, inputs, cohort, index.batches(meanwhile), len(index), folder)
+        return filter_pool(champion.encoder, inputs, cohort, index.batches(meanwhile), len(index), folder)
 
 
 @step("exact influence")
-def compare(champion: ServedChampion, sifted: Sifted, folder: FilterFolder, count: int) -> dict[int, float]:
+def compare(champion: ServedChampion, filtered: Filtered, folder: FilterFolder, count: int) -> dict[int, float]:
     """Exact influence of some samples by their row; what is cached is not computed again."""
-    rows = to_verify(sifted, count)
+    rows = to_verify(filtered, count)
     samples = dict(zip(rows, folder.samples(rows), strict=True))
-    return exact_scores(sifted, samples, champion.exact(sifted.probe.examples, list(samples.values())))
+    return exact_scores(filtered, samples, champion.exact(filtered.probe.examples, list(samples.values())))
 
 
 def origin(champion: ServedChampion, inputs: Inputs) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from influcoder.storage.records import Slot
 from monitoring.alerts.compose import failed_gate
 from monitoring.loop.gate import GateResult
 from monitoring.loop.promotion import APPROVED, REJECTED, WAITS, Promotion, Stage, begin, slot_of
-from monitoring.loop.retraining import Case, Phase, retrainings
+from monitoring.loop.retraining import Phase, RetrainingSlot, retrainings
 
 
 @flow(name="promote", log_prints=True)
@@ -153,7 +153,7 @@ def close_waiting(place: Place) -> None:
     """Note in the record of a retraining what a person made of its version."""
     for found, record in retrainings(place.store).items():
         if record.phase is Phase.WAITING:
-            Case(place.store, found).close(*outcome_of(place, record.version))
+            RetrainingSlot(place.store, found).close(*outcome_of(place, record.version))
 
 
 def offer_of(place: Place, version: str) -> Promotion | None:

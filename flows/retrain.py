@@ -15,8 +15,8 @@ from influcoder.registry.mlflow_registry import Registry
 from influcoder.storage.lease import Lease, held
 from monitoring.checks.record import Check, checks, load_check
 from monitoring.loop.breaker import degraded
-from monitoring.loop.retraining import LEASE, Case, Phase, Retraining, retrainings
-from monitoring.loop.retraining_policy import Ruling, World, rule
+from monitoring.loop.retraining import LEASE, Phase, Retraining, RetrainingSlot, retrainings
+from monitoring.loop.retraining_policy import Permission, Situation, may_retrain
 
 
 @flow(name="retrain", log_prints=True)
@@ -40,10 +40,10 @@ def retrain(check_id: str) -> bool:
 
 def answer(place: Place, decision: Check, lease: Lease) -> bool:
     """Work at a decision where the rules allow it, from where the last run left it."""
-    settings, case = place.settings, Case(place.store, decision.id, lease.check)
-    ruling = rule(decision, case.record, survey(place, decision), settings.drift, settings.retraining)
-    if not ruling.goes:
-        refuse(case, ruling)
+    settings, case = place.settings, RetrainingSlot(place.store, decision.id, lease.check)
+    permission = may_retrain(decision, case.record, survey(place, decision), settings.drift, settings.retraining)
+    if not permission.goes:
+        refuse(case, permission)
         return False
     case.begin(actor())
     try:
@@ -64,14 +64,14 @@ def answer(place: Place, decision: Check, lease: Lease) -> bool:
 
 
 @step("look around")
-def survey(place: Place, decision: Check) -> World:
+def survey(place: Place, decision: Check) -> Situation:
     """What the rules go by, as it is now."""
     store, registry = place.store, place.registry
     # A promotion that was killed between journal and alias would look as if somebody else had moved the alias since.
     state = place.champions.settle(actor())
     about = registry.find(decision.encoder_version)
     labels = load_manifest(store, about.label_set_id) if about else None
-    return World(
+    return Situation(
         champion=state.pointed,
         moved=next((e.created for e in reversed(state.entries) if e.action.moves and e.version != e.prior), ""),
         checks=checks(store),
@@ -81,7 +81,7 @@ def survey(place: Place, decision: Check) -> World:
     )
 
 
-def make(registry: Registry, decision: Check, case: Case) -> str:
+def make(registry: Registry, decision: Check, case: RetrainingSlot) -> str:
     """Labels and an encoder for the decision, each made once and noted at once; the encoder's version."""
     assert case.record is not None
     champion = registry.version(decision.encoder_version)
@@ -101,12 +101,12 @@ def registered(registry: Registry, label_set: str) -> str:
 
 
 @step("record the refusal")
-def refuse(case: Case, ruling: Ruling) -> None:
+def refuse(case: RetrainingSlot, permission: Permission) -> None:
     """Note why no retraining begins, so that nobody asks again in vain."""
-    stands = case.record and case.record.phase is ruling.phase is not Phase.DEFERRED
+    stands = case.record and case.record.phase is permission.phase is not Phase.DEFERRED
     if not stands:
-        case.close(ruling.phase, ruling.reason)
-    print(f"check {case.check_id} starts no retraining: {ruling.reason}")
+        case.close(permission.phase, permission.reason)
+    print(f"check {case.check_id} starts no retraining: {permission.reason}")
 
 
 @step("record the answer")

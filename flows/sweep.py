@@ -15,7 +15,7 @@ from influcoder.storage.object_store import ObjectStore
 from monitoring.checks.findings import Verdict
 from monitoring.checks.record import Check, check_ids, load_check
 from monitoring.loop.promotion import WAITS, Promotion, interrupted, waiting
-from monitoring.loop.retraining import Case, Phase, retrainings
+from monitoring.loop.retraining import Phase, RetrainingSlot, retrainings
 
 
 @flow(name="sweep", log_prints=True)
@@ -43,7 +43,7 @@ def sweep(grace_minutes: float = 0.0) -> dict[str, str]:
             failed.append(error)
     if failed:
         raise failed[0]
-    records = {decision.id: Case(store, decision.id).record for decision in decisions}
+    records = {decision.id: RetrainingSlot(store, decision.id).record for decision in decisions}
     return {found: f"{record.phase}: {record.reason}" for found, record in records.items() if record}
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from bench.drift.checks import Bank
 from influcoder.settings.loop import DriftSettings
 from influcoder.statistics.sequential import Contrasts, change_now, contrasts, excluded, log_evidence
-from monitoring.checks.sequential_test import Look
+from monitoring.checks.sequential_test import Observation
 
 NEVER = np.iinfo(np.int64).max
 Array = np.ndarray
@@ -51,7 +51,7 @@ class Followed:
 
 
 def _variances(errors: Array, queries: int, settings: DriftSettings) -> Array:
-    one = Look(0.0, 1.0, queries, queries).variance(0.0)
+    one = Observation(0.0, 1.0, queries, queries).variance(0.0)
     return np.square(errors) * one + settings.between**2
 
 

@@ -11,7 +11,7 @@ from bench.encoder.setting import Setting
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.encoder import kernel_solver as closed_form
 from influcoder.encoder import lexical
-from influcoder.encoder.kernel_solver import BANDWIDTHS, PENALTIES, Lessons, coordinates
+from influcoder.encoder.kernel_solver import BANDWIDTHS, PENALTIES, TrainingSamples, coordinates
 
 SURFACE, TOKENS, GRAMS = ("surface context", "surface target"), ("tokens context", "tokens target"), ("n-grams target",)
 TEXT = (*SURFACE, *TOKENS, *GRAMS)
@@ -79,7 +79,7 @@ class Kernels:
         labels = self.gram[np.ix_(train, train)].copy()
         np.fill_diagonal(labels, np.nan)
         roles = np.arange(len(queries)), np.arange(len(queries), len(train))
-        lessons = Lessons([self.setting.samples[row] for row in train], labels, *roles)
+        lessons = TrainingSamples([self.setting.samples[row] for row in train], labels, *roles)
         targets = coordinates(labels, roles[0])
         distances = sum(self.distances(group, train) for group in groups) / len(groups)
         among = distances[train]

@@ -12,7 +12,7 @@ from influcoder.core.files import whole
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.decoder.load import load_decoder
 from influcoder.encoder import Encoder
-from influcoder.encoder.kernel_solver import Lessons
+from influcoder.encoder.kernel_solver import TrainingSamples
 from influcoder.influence.features.decoder_tuning import fine_tune
 from influcoder.samples import read_corpus
 from influcoder.samples.splits import in_split
@@ -72,7 +72,7 @@ def moves(corpus: str, added: str, budget: LabelBudget, max_tokens: int, decoder
     ]
 
 
-def lessons(parts: Sequence[tuple[Setting, Rows]]) -> Lessons:
+def lessons(parts: Sequence[tuple[Setting, Rows]]) -> TrainingSamples:
     """What a closed form learns from: queries and candidates of one or several settings, all of one teacher."""
     samples, features, roles = [], [], []
     for setting, rows in parts:
@@ -83,7 +83,9 @@ def lessons(parts: Sequence[tuple[Setting, Rows]]) -> Lessons:
     vectors = np.concatenate(features)
     gram = vectors @ vectors.T
     np.fill_diagonal(gram, np.nan)
-    return Lessons(samples, gram, *(np.flatnonzero([r == role for r in roles]) for role in ("query", "candidate")))
+    return TrainingSamples(
+        samples, gram, *(np.flatnonzero([r == role for r in roles]) for role in ("query", "candidate"))
+    )
 
 
 def agreement_of(encoder: Encoder, setting: Setting) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from bench.common import interleaved, ratios, spread, table
 from influcoder.decoder.load import load_decoder
 from influcoder.encoder import Encoder
-from influcoder.encoder.kernel_solver import Lessons, solve
+from influcoder.encoder.kernel_solver import TrainingSamples, solve
 from influcoder.influence.features.batching import Batching, in_batches
 from influcoder.influence.features.gradients import extract_features
 from influcoder.influence.features.tokens import tokenize
@@ -68,7 +68,7 @@ def _closed(decoder, samples, max_tokens: int) -> Encoder:
     rows = np.random.default_rng(0).standard_normal((len(samples), 64))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     everyone = np.arange(len(samples))
-    model, _ = solve(Lessons(samples, rows @ rows.T, everyone, everyone), decoder, max_tokens, 0)
+    model, _ = solve(TrainingSamples(samples, rows @ rows.T, everyone, everyone), decoder, max_tokens, 0)
     with tempfile.TemporaryDirectory() as folder:
         return Encoder(str(Encoder.of(model).save(Path(folder, "encoder"))), max_tokens)
 

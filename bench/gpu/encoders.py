@@ -33,7 +33,7 @@ TOGETHER, TOP = 64, 100
 def distillation(options: argparse.Namespace, notes: list[str]) -> list[dict]:
     """Seconds of a closed form and of an epoch of fine-tuning, on real labels."""
     labelled, decoder = _labelled(options), decoder_of(options.decoder)
-    found = labelled.lessons()
+    found = labelled.training_block()
     notes.append(
         f"Distilled from {options.train} queries and {2 * options.train} candidates; an epoch of fine-tuning sees "
         f"{len(found.queries)} samples, its two measurements on the selection split included{_base(options)[1]}."

@@ -20,7 +20,7 @@ import numpy as np
 from bench.common import Bench, options_parser, prepare, table
 from bench.index.growth import VERSION
 from influcoder.encoder import Encoder
-from influcoder.encoder.kernel_solver import Lessons, solve
+from influcoder.encoder.kernel_solver import TrainingSamples, solve
 from influcoder.index import Embedder, Index
 from influcoder.index.build import build
 from influcoder.index.search import RECALL_AT, Searcher, make_segment, segment_rows
@@ -72,7 +72,7 @@ def _encoder(bench: Bench, max_tokens: int) -> Encoder:
     np.fill_diagonal(labels, np.nan)
     queries = np.arange(len(bench.queries))
     candidates = np.arange(len(queries), len(features))
-    lessons = Lessons([*bench.queries, *bench.candidates], labels, queries, candidates)
+    lessons = TrainingSamples([*bench.queries, *bench.candidates], labels, queries, candidates)
     return Encoder.of(solve(lessons, bench.decoder, max_tokens, 0)[0])
 
 

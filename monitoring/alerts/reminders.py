@@ -49,7 +49,7 @@ def overdue(settings: AlertSettings, store: ObjectStore, model: str, now: dateti
         todo=(
             "See what is wrong: `influcoder status`",
             "Check now: `influcoder check`",
-            "Look for failed runs of `check`, and for a worker that runs, in Prefect",
+            "Observation for failed runs of `check`, and for a worker that runs, in Prefect",
         ),
         created=now.replace(microsecond=0).isoformat(),
     )

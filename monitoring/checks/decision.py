@@ -6,12 +6,12 @@ import numpy as np
 
 from influcoder.settings.loop import DriftSettings
 from monitoring.checks.findings import Judgement, Shift, Verdict
-from monitoring.checks.sequential_test import Course, Look
+from monitoring.checks.sequential_test import Observation, SequentialTest
 
 LEVEL = 0.95
 
 
-def judge_drift(promoted: Look, looks: Sequence[Look], settings: DriftSettings) -> Judgement:
+def judge_drift(promoted: Observation, looks: Sequence[Observation], settings: DriftSettings) -> Judgement:
     """What the checks since promotion say, the last of them being the one that is judged.
 
     `drift` needs evidence of a fall of 1 / alpha, which a version that never falls reaches with probability alpha at
@@ -29,22 +29,22 @@ def judge_drift(promoted: Look, looks: Sequence[Look], settings: DriftSettings) 
         if not look.usable(settings.min_queries):
             return _undecided(look, looks[-1].mean - promoted.mean, settings)
     usable = [look for look in looks if look.usable(settings.min_queries)]
-    course = Course.of(promoted, usable, settings)
-    verdict, words = _verdict(course, settings)
-    lo, hi = course.interval(LEVEL)
-    e_value, recovery = _plain(course.log_evidence), course.log_recovery
-    figures = f"mean per-query ρ changed by {course.change:+.3f} [{lo:+.3f}, {hi:+.3f}] since promotion"
+    test = SequentialTest.of(promoted, usable, settings)
+    verdict, words = _verdict(test, settings)
+    lo, hi = test.interval(LEVEL)
+    e_value, recovery = _plain(test.log_evidence), test.log_recovery
+    figures = f"mean per-query ρ changed by {test.change:+.3f} [{lo:+.3f}, {hi:+.3f}] since promotion"
     many = f"{len(usable)} check{'' if len(usable) == 1 else 's'}"
     return Judgement(
         verdict=verdict,
         reason=f"{figures}, e-value of a fall {e_value:.3g} over {many}: {words}",
-        change=course.change,
+        change=test.change,
         lo=lo,
         hi=hi,
         e_value=e_value,
         recovery=None if recovery is None else _plain(recovery),
         checks=len(usable),
-        since=course.fallen.created if course.fallen else None,
+        since=test.fallen.created if test.fallen else None,
     )
 
 
@@ -64,17 +64,17 @@ def with_probe(found: Judgement, probe: Shift | None, margin: float) -> Judgemen
     return found.model_copy(update={"verdict": Verdict.WARN, "reason": reason})
 
 
-def _verdict(course: Course, settings: DriftSettings) -> tuple[Verdict, str]:
-    if course.fallen is not None:
-        return Verdict.DRIFT, _drift(course, settings)
-    if course.recovered:
+def _verdict(test: SequentialTest, settings: DriftSettings) -> tuple[Verdict, str]:
+    if test.fallen is not None:
+        return Verdict.DRIFT, _drift(test, settings)
+    if test.recovered:
         return Verdict.OK, "the drift is over"
-    if course.log_evidence >= -np.log(settings.alpha):
+    if test.log_evidence >= -np.log(settings.alpha):
         return Verdict.WARN, "a fall beyond chance, but within the margin"
-    if course.log_evidence >= -np.log(settings.warn_alpha) and course.change <= -settings.margin:
+    if test.log_evidence >= -np.log(settings.warn_alpha) and test.change <= -settings.margin:
         return Verdict.WARN, "a fall beyond the margin, but chance may still explain it"
-    everything = max(course.reference[0].mean, 0.0)
-    if course.found.information[-1] * everything**2 / 2 < -np.log(settings.alpha):
+    everything = max(test.reference[0].mean, 0.0)
+    if test.found.information[-1] * everything**2 / 2 < -np.log(settings.alpha):
         return (
             Verdict.INSUFFICIENT,
             f"labels as few as these could not show the loss of all agreement ({everything:.2f})",
@@ -82,14 +82,14 @@ def _verdict(course: Course, settings: DriftSettings) -> tuple[Verdict, str]:
     return Verdict.OK, "no fall that matters"
 
 
-def _drift(course: Course, settings: DriftSettings) -> str:
-    if not course.looks:
+def _drift(test: SequentialTest, settings: DriftSettings) -> str:
+    if not test.looks:
         return "a fall beyond chance and the margin"
-    found, needed = _plain(course.log_recovery or 0.0), 1 / settings.recovery_alpha
+    found, needed = _plain(test.log_recovery or 0.0), 1 / settings.recovery_alpha
     return f"the drift lasts, evidence of recovery is {found:.3g} of the {needed:.3g} that would end it"
 
 
-def _undecided(look: Look, change: float, settings: DriftSettings) -> Judgement:
+def _undecided(look: Observation, change: float, settings: DriftSettings) -> Judgement:
     reason = f"{look.queries} usable queries are fewer than the {settings.min_queries} that a decision needs"
     if look.queries >= settings.min_queries:
         reason = "agreement has no standard error, so nothing can be decided"

@@ -16,7 +16,7 @@ from influcoder.storage.object_store import ObjectStore
 from influcoder.storage.records import id_of, keep, read
 from monitoring.checks.findings import Figure
 from monitoring.checks.record import Check, draw_name
-from monitoring.checks.sequential_test import Look
+from monitoring.checks.sequential_test import Observation
 
 # Given labels that share this part of the smaller set's samples are one measurement.
 SHARED = 0.5
@@ -69,7 +69,9 @@ def draw_of(store: ObjectStore, check: Check) -> Draw:
     return Draw(store, check.spot_label_set, check.decoder, check.draw)
 
 
-def looks_before(store: ObjectStore, earlier: Iterable[Check], version: EncoderVersion, present: Draw) -> list[Look]:
+def observations_before(
+    store: ObjectStore, earlier: Iterable[Check], version: EncoderVersion, present: Draw
+) -> list[Observation]:
     """The looks at a version before the present one, oldest first, each from labels of its own.
 
     A measurement that was repeated counts as the last time it was made. One on the labels that the version was
@@ -83,25 +85,25 @@ def looks_before(store: ObjectStore, earlier: Iterable[Check], version: EncoderV
     """
     own = [check for check in earlier if check.encoder_version == version.version]
     promoted = Draw(store, version.label_set_id, version.decoder_fingerprint, "")
-    taken, looks = [promoted, present], list[Look]()
+    taken, looks = [promoted, present], list[Observation]()
     for check in reversed(own):
         draw = draw_of(store, check)
         if not any(draw.repeats(other) for other in taken):
             taken.append(draw)
-            looks.append(look_of(check))
+            looks.append(observation_of(check))
     return looks[::-1]
 
 
-def look_of(check: Check) -> Look:
+def observation_of(check: Check) -> Observation:
     """What a record tells the decision."""
-    return recorded_look(check.figures["rho"], check.candidates, check.created)
+    return recorded_observation(check.figures["rho"], check.candidates, check.created)
 
 
-def recorded_look(rho: Figure, candidates: int, created: str = "") -> Look:
+def recorded_observation(rho: Figure, candidates: int, created: str = "") -> Observation:
     """A look from what a record keeps of ρ, and of how many candidates each query ranked; 0 where it does not say."""
     error = rho.get("error", (rho["hi"] - rho["lo"]) / 2 / _HALF_WIDTH)
     queries = int(rho["queries"])
-    return Look(rho["value"], error, queries, candidates or queries, created)
+    return Observation(rho["value"], error, queries, candidates or queries, created)
 
 
 class Seed(BaseModel):

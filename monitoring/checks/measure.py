@@ -14,9 +14,9 @@ from influcoder.settings.tree import Settings
 from influcoder.statistics.agreement import Agreement
 from monitoring.checks.decision import judge_drift
 from monitoring.checks.findings import Judgement
-from monitoring.checks.history import recorded_look
+from monitoring.checks.history import recorded_observation
 from monitoring.checks.record import measure
-from monitoring.checks.sequential_test import Course, Look
+from monitoring.checks.sequential_test import Observation, SequentialTest
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Examination:
         return Examination(encoder, registry.evidence(version), settings.drift)
 
     @cached_property
-    def promoted(self) -> Look:
+    def promoted(self) -> Observation:
         """Agreement on the report split when the version was made."""
-        return recorded_look(self.evidence.figures["encoder"]["rho"], self.evidence.candidates)
+        return recorded_observation(self.evidence.figures["encoder"]["rho"], self.evidence.candidates)
 
     def measure(self, spot: LabelSet) -> Measured:
         """Hold the encoder against spot labels; the last batch that was bought is what the check is made from."""
@@ -65,14 +65,14 @@ class Examination:
             self._measured[spot.id] = Measured(block, measure(self.encoder, block))
         return self._measured[spot.id]
 
-    def is_clear(self, spot: LabelSet, before: Sequence[Look]) -> bool:
+    def is_clear(self, spot: LabelSet, before: Sequence[Observation]) -> bool:
         """Whether more labels of the same draw would change little, given the earlier looks."""
         least = self.settings.min_queries
-        looks = [look for look in (*before, Look.of(self.measure(spot).found)) if look.usable(least)]
+        looks = [look for look in (*before, Observation.of(self.measure(spot).found)) if look.usable(least)]
         if not looks or not self.promoted.usable(least):
             return False
-        return Course.of(self.promoted, looks, self.settings).clear
+        return SequentialTest.of(self.promoted, looks, self.settings).clear
 
-    def judge(self, found: Agreement, before: Sequence[Look], created: str) -> Judgement:
+    def judge(self, found: Agreement, before: Sequence[Observation], created: str) -> Judgement:
         """The decision about the version, from this agreement and the earlier looks."""
-        return judge_drift(self.promoted, [*before, Look.of(found, created)], self.settings)
+        return judge_drift(self.promoted, [*before, Observation.of(found, created)], self.settings)

@@ -12,7 +12,7 @@ from influcoder.statistics.sequential import Contrasts
 
 
 @dataclass(frozen=True)
-class Look:
+class Observation:
     """One measurement of an encoder, as the decision sees it.
 
     Args:
@@ -30,9 +30,9 @@ class Look:
     created: str = ""
 
     @staticmethod
-    def of(found: Agreement, created: str = "") -> "Look":
+    def of(found: Agreement, created: str = "") -> "Observation":
         """What an agreement gives."""
-        return Look(found.rho.value, found.rho.error, found.rho.queries, found.candidates, created)
+        return Observation(found.rho.value, found.rho.error, found.rho.queries, found.candidates, created)
 
     def variance(self, between: float) -> float:
         """Variance of the mean: the one of Student's t, since its error is estimated, and what differs between checks.
@@ -49,7 +49,7 @@ class Look:
 
 
 @dataclass
-class Course:
+class SequentialTest:
     """Where an encoder version stands after some looks; every one of them must be usable.
 
     Args:
@@ -65,9 +65,9 @@ class Course:
     """
 
     settings: DriftSettings
-    reference: list[Look]
-    looks: list[Look] = field(default_factory=list)
-    fallen: Look | None = None
+    reference: list[Observation]
+    looks: list[Observation] = field(default_factory=list)
+    fallen: Observation | None = None
     recovered: bool = False
     clear: bool = False
     log_evidence: float = 0.0
@@ -75,14 +75,14 @@ class Course:
     found: Contrasts = field(init=False)
 
     @staticmethod
-    def of(promoted: Look, looks: Sequence[Look], settings: DriftSettings) -> "Course":
+    def of(promoted: Observation, looks: Sequence[Observation], settings: DriftSettings) -> "SequentialTest":
         """The course of a version, look by look, oldest first."""
-        course = Course(settings, [promoted])
+        course = SequentialTest(settings, [promoted])
         for look in looks:
             course.follow(look)
         return course
 
-    def follow(self, look: Look) -> None:
+    def follow(self, look: Observation) -> None:
         """Go on by one look."""
         self.looks.append(look)
         self.recovered = self.clear = False

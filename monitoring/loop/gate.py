@@ -77,12 +77,12 @@ def no_evidence(why: str) -> GateResult:
     return GateResult(passed=False, reasons=(f"failed: there is no evidence: {why}",), over_floor=_NOTHING)
 
 
-def prove_disjoint(spot: LabelSet, lessons: Iterable[Manifest]) -> None:
+def prove_disjoint(spot: LabelSet, trained_on: Iterable[Manifest]) -> None:
     """Stop where spot labels could be of samples that an encoder was trained on, or chosen by.
 
     Args:
         spot: the spot labels.
-        lessons: the label sets of both encoders, and those that they continue.
+        trained_on: the label sets of both encoders, and those that they continue.
     Raises:
         IntegrityError: a sample is not of the report split by its content, or is in a train or selection split.
     """
@@ -91,7 +91,7 @@ def prove_disjoint(spot: LabelSet, lessons: Iterable[Manifest]) -> None:
     if strays:
         raise IntegrityError(f"sample {strays[0].id!r} of spot labels {spot.id} is not of the report split.")
     hashes = {sample.hash for sample in samples}
-    for manifest in lessons:
+    for manifest in trained_on:
         used = hashes & {ref.hash for ref in manifest.identity.samples if ref.split != "report"}
         if used:
             raise IntegrityError(f"label set {manifest.id} trained an encoder on {len(used)} samples of {spot.id}.")

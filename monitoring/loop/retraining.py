@@ -61,7 +61,7 @@ class Retraining(BaseModel):
     created: str
 
 
-class Case:
+class RetrainingSlot:
     """The record of one decision in the store.
 
     Args:
@@ -109,7 +109,7 @@ class Case:
 
 def answer_of(store: ObjectStore, check_id: str) -> Retraining | None:
     """The answer to a decision; None where it has none yet, and where it is refused."""
-    record = Case(store, check_id).record
+    record = RetrainingSlot(store, check_id).record
     return record if record and record.phase is Phase.ANSWERED else None
 
 

@@ -13,7 +13,7 @@ WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class World:
+class Situation:
     """What the rules look at beside the decision and its record.
 
     Args:
@@ -34,7 +34,7 @@ class World:
 
 
 @dataclass(frozen=True)
-class Ruling:
+class Permission:
     """What the rules say.
 
     Args:
@@ -52,14 +52,14 @@ class Ruling:
         return self.phase is Phase.RUNNING
 
 
-def rule(
+def may_retrain(
     check: Check,
     record: Retraining | None,
-    world: World,
+    situation: Situation,
     drift: DriftSettings,
     limits: RetrainingSettings,
     at: datetime | None = None,
-) -> Ruling:
+) -> Permission:
     """Whether a decision starts a retraining, or one that was begun goes on.
 
     What was begun is finished, whatever the clock and the budget say, unless it has become void; so a killed run
@@ -68,33 +68,33 @@ def rule(
     Args:
         check: the decision.
         record: its record; None where nobody answered it yet.
-        world: everything else.
+        situation: everything else.
         drift: how long a decision is fresh.
         limits: cooldown, budget and attempts.
         at: the time; now unless given.
     """
     if record and (record.phase.is_final or record.phase is Phase.WAITING):
-        return Ruling(record.phase, f"it was {record.phase} at {record.created}. {record.reason}".strip())
-    if record and record.version and record.version == world.champion:
-        return Ruling(Phase.RUNNING)
+        return Permission(record.phase, f"it was {record.phase} at {record.created}. {record.reason}".strip())
+    if record and record.version and record.version == situation.champion:
+        return Permission(Phase.RUNNING)
     begun, at = bool(record and record.runs), at or datetime.now(UTC)
-    never = _void(check, world, begun) or _given_up(check, record, drift, limits, at)
+    never = _void(check, situation, begun) or _given_up(check, record, drift, limits, at)
     if never:
-        return Ruling(Phase.REFUSED, never)
-    wait = world.degraded or ("" if begun else _limit(world.others, limits, at))
-    return Ruling(Phase.DEFERRED, wait) if wait else Ruling(Phase.RUNNING)
+        return Permission(Phase.REFUSED, never)
+    wait = situation.degraded or ("" if begun else _limit(situation.others, limits, at))
+    return Permission(Phase.DEFERRED, wait) if wait else Permission(Phase.RUNNING)
 
 
-def _void(check: Check, world: World, begun: bool) -> str:
+def _void(check: Check, situation: Situation, begun: bool) -> str:
     if check.verdict is not Verdict.DRIFT:
         return f"its verdict is {check.verdict}"
-    if check.encoder_version != world.champion:
-        return f"it is about version {check.encoder_version}, and the champion is {world.champion or 'none'}"
-    if world.moved > check.created:
-        return f"the champion's alias moved at {world.moved}, after the decision"
-    if world.imported:
+    if check.encoder_version != situation.champion:
+        return f"it is about version {check.encoder_version}, and the champion is {situation.champion or 'none'}"
+    if situation.moved > check.created:
+        return f"the champion's alias moved at {situation.moved}, after the decision"
+    if situation.imported:
         return "its labels are imported. Run: influcoder import-scores TABLE"
-    newer = _newer(check, world.checks, begun)
+    newer = _newer(check, situation.checks, begun)
     return f"check {newer.id} of {newer.created} is newer and says {newer.verdict}" if newer else ""
 
 

@@ -45,7 +45,7 @@ from influcoder.settings.tree import load_settings
 from influcoder.storage.object_store import ObjectStore
 from monitoring.checks.record import load_check, save_check
 from monitoring.checks.findings import Verdict
-from monitoring.loop.retraining import LEASE, Case
+from monitoring.loop.retraining import LEASE, RetrainingSlot
 from influcoder.core.provenance import now
 
 scrambled, lost, clean = sys.argv[1:]
@@ -53,7 +53,7 @@ settings = load_settings()
 store, registry = ObjectStore(settings.store), Registry(settings.mlflow)
 
 def record(check_id):
-    return Case(store, check_id).record.model_dump(mode="json")
+    return RetrainingSlot(store, check_id).record.model_dump(mode="json")
 
 def versions():
     return [version.version for version in registry.versions()]

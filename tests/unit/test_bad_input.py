@@ -25,7 +25,7 @@ from influcoder.settings.tree import load_settings
 from influcoder.statistics.agreement import agreement
 from monitoring.checks.decision import judge_drift
 from monitoring.checks.findings import Judgement
-from monitoring.checks.sequential_test import Look
+from monitoring.checks.sequential_test import Observation
 from monitoring.loop.gate import judge_challenger
 
 
@@ -70,7 +70,7 @@ def test_fingerprint_takes_scalar_buffers(tiny_decoder):
 
 def test_judgement_without_evidence_can_be_kept_and_read():
     labels = np.random.default_rng(0).normal(size=(30, 20))
-    looks = [Look.of(agreement(scores, labels)) for scores in (labels, np.ones((30, 20)))]
+    looks = [Observation.of(agreement(scores, labels)) for scores in (labels, np.ones((30, 20)))]
     judgement = judge_drift(looks[0], looks[1:], DriftSettings())
     again = Judgement.model_validate_json(judgement.model_dump_json())
     assert again.model_dump_json() == judgement.model_dump_json()

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from influcoder.core.errors import EncoderError
 from influcoder.encoder import Encoder
 from influcoder.encoder.kernel_numpy import BareEncoder, is_closed_form
-from influcoder.encoder.kernel_solver import Lessons, solve
+from influcoder.encoder.kernel_solver import TrainingSamples, solve
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
@@ -26,7 +26,7 @@ def pair(samples, tiny_decoder, tmp_path_factory):
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     labels = features @ features.T
     np.fill_diagonal(labels, np.nan)
-    kernel, _ = solve(Lessons(chosen, labels, np.arange(15), np.arange(15, 40)), tiny_decoder, 24, seed=0)
+    kernel, _ = solve(TrainingSamples(chosen, labels, np.arange(15), np.arange(15, 40)), tiny_decoder, 24, seed=0)
     folder = Encoder.of(kernel).save(tmp_path_factory.mktemp("closed") / "form")
     return SimpleNamespace(folder=folder, whole=Encoder(str(folder), 24), bare=BareEncoder(folder))
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from monitoring.checks.history import look_of
+from monitoring.checks.history import observation_of
 from monitoring.checks.record import Check
 
 FIGURE = {"value": 0.4, "lo": 0.302, "hi": 0.498, "queries": 60.0}
@@ -38,9 +38,9 @@ def test_a_record_keeps_its_id_when_it_is_read_again():
 
 
 def test_a_look_takes_the_error_of_the_record_or_of_its_interval():
-    old = look_of(Check.model_validate(OLD))
+    old = observation_of(Check.model_validate(OLD))
     assert (old.mean, old.queries, old.candidates, old.created) == (0.4, 60, 60, OLD["created"])
     assert old.error == pytest.approx(0.05)
     record = {**OLD, "figures": {"rho": {**FIGURE, "error": 0.04}}, "candidates": 24}
-    new = look_of(Check.model_validate(record))
+    new = observation_of(Check.model_validate(record))
     assert (new.error, new.candidates) == (0.04, 24)

@@ -8,9 +8,9 @@ import pytest
 from influcoder.registry.encoder_version import Evidence
 from influcoder.statistics.agreement import agreement
 from monitoring.checks.baselines import BM25, SURFACE, UNTRAINED, Floor, bounds_of
-from monitoring.checks.history import recorded_look
+from monitoring.checks.history import recorded_observation
 from monitoring.checks.record import figures
-from monitoring.checks.sequential_test import Look
+from monitoring.checks.sequential_test import Observation
 from monitoring.reports.report import agreement_report, values_of
 
 LABELS = np.random.default_rng(0).normal(size=(12, 20))
@@ -39,7 +39,7 @@ def test_a_report_shows_the_figures_of_the_record(least, passed):
 def test_evidence_is_the_look_that_checks_compare_with():
     found = ranking(1.0)
     kept = Evidence({"encoder": figures(found), "untrained": figures(ranking(9.0))}, found.candidates)
-    assert recorded_look(kept.figures["encoder"]["rho"], kept.candidates) == Look.of(found)
+    assert recorded_observation(kept.figures["encoder"]["rho"], kept.candidates) == Observation.of(found)
 
 
 def test_evidence_of_older_runs_holds_pairs():

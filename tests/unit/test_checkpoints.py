@@ -168,10 +168,10 @@ def test_the_key_covers_weights_window_labels_and_settings(start, labels):
     def key(settings=SETTINGS, window=24, nudge=0.0, block=None):
         encoder = Encoder(start, window)
         next(encoder.model.parameters()).data[0, 0] += nudge
-        train_block = block or labels.lessons()
+        train_block = block or labels.training_block()
         return key_of(encoder, train_block, labels.evidence("selection"), settings)
 
-    lessons = labels.lessons()
+    lessons = labels.training_block()
     changed = lessons.part(*[range(len(lessons.queries))] * 2) if lessons.is_square else lessons
     changed.labels[0, 1] += 1e-6
     keys = [

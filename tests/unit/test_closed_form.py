@@ -19,7 +19,7 @@ from influcoder.core.errors import EncoderError
 from influcoder.encoder import Encoder, distil, lexical
 from influcoder.encoder import kernel_solver as closed_form
 from influcoder.encoder.distil import recipes_of
-from influcoder.encoder.kernel_solver import Lessons, coordinates, solve
+from influcoder.encoder.kernel_solver import TrainingSamples, coordinates, solve
 from influcoder.encoder.result import Distilled
 from influcoder.influence.features.cache import FeatureTable
 from influcoder.influence.features.labeller import Labelled
@@ -65,7 +65,7 @@ def lessons(samples):
     features = features_of(chosen)
     labels = features @ features.T
     np.fill_diagonal(labels, np.nan)
-    return Lessons(chosen, labels, np.arange(20), np.arange(20, 60))
+    return TrainingSamples(chosen, labels, np.arange(20), np.arange(20, 60))
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +309,9 @@ def test_what_is_always_the_same_sets_nothing_apart(lessons, tiny_decoder):
     alike = [Sample(sample.id, "Say: ", sample.target) for sample in lessons.samples]
     labels = features_of(alike) @ features_of(alike).T
     np.fill_diagonal(labels, np.nan)
-    model, _ = solve(Lessons(alike, labels, lessons.queries, lessons.candidates), tiny_decoder, MAX_TOKENS, seed=0)
+    model, _ = solve(
+        TrainingSamples(alike, labels, lessons.queries, lessons.candidates), tiny_decoder, MAX_TOKENS, seed=0
+    )
     one, other = (embed(model, [Sample("a", context, "Yes, it is.")]) for context in ("Say: ", "12\n\n?!"))
     np.testing.assert_array_equal(one, other)
     assert np.abs(one - model.bias.numpy()).max() > 1e-3

@@ -8,14 +8,14 @@ from influcoder.settings.loop import DriftSettings
 from influcoder.statistics.agreement import agreement
 from monitoring.checks.decision import judge_drift, with_probe
 from monitoring.checks.findings import Judgement, Shift, Verdict
-from monitoring.checks.sequential_test import Course, Look
+from monitoring.checks.sequential_test import Observation, SequentialTest
 
 SETTINGS = DriftSettings()
-PROMOTED = Look(0.40, 0.03, 250, 249, "promotion")
+PROMOTED = Observation(0.40, 0.03, 250, 249, "promotion")
 
 
 def look(mean, error=0.035, queries=150, day=0):
-    return Look(mean, error, queries, queries - 1, f"day {day}")
+    return Observation(mean, error, queries, queries - 1, f"day {day}")
 
 
 def verdicts(looks, settings=SETTINGS, promoted=PROMOTED):
@@ -109,19 +109,19 @@ def test_a_look_rests_on_the_bootstrap():
     generator = np.random.default_rng(0)
     labels = generator.normal(size=(60, 90))
     found = agreement(labels + generator.normal(size=labels.shape), labels)
-    taken = Look.of(found)
+    taken = Observation.of(found)
     assert (taken.mean, taken.queries, taken.candidates) == (found.rho.value, 60, 90)
     assert 3.6 < (found.rho.hi - found.rho.lo) / taken.error < 4.2
     scores = np.ones_like(labels)
-    assert not Look.of(agreement(scores, labels)).usable(15)
+    assert not Observation.of(agreement(scores, labels)).usable(15)
 
 
 def test_the_course_is_the_same_told_at_once_or_look_by_look():
     looks = [look(0.4), look(0.15), look(0.1), look(0.42), look(0.4)]
-    course = Course.of(PROMOTED, looks[:2], SETTINGS)
+    course = SequentialTest.of(PROMOTED, looks[:2], SETTINGS)
     for item in looks[2:]:
         course.follow(item)
-    whole = Course.of(PROMOTED, looks, SETTINGS)
+    whole = SequentialTest.of(PROMOTED, looks, SETTINGS)
     assert (course.log_evidence, course.log_recovery, course.fallen) == (
         whole.log_evidence,
         whole.log_recovery,

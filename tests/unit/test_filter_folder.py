@@ -12,7 +12,7 @@ from small import write_jsonl
 from influcoder.attribution.filter import scoring as filter_module
 from influcoder.attribution.filter.curve import Aim
 from influcoder.attribution.filter.output import Decision, FilterFolder
-from influcoder.attribution.filter.run import Request, Sifted, facts, notes, read_inputs, sift
+from influcoder.attribution.filter.run import Filtered, Request, facts, filter_pool, notes, read_inputs
 from influcoder.attribution.filter.scoring import Probe, Rule, Scored, batches_of, cohort_of
 from influcoder.attribution.filter.threshold import by_budget
 from influcoder.attribution.filter.validation import exact_scores, to_verify, verified
@@ -74,10 +74,10 @@ def run(files, out, encoder=None, size=7, exact=None, **request):
     pool = read_corpus(files["pool"])
     with FilterFolder(out) as folder:
         cohort = cohort_of(pool.samples[:140], inputs.examples.samples, inputs.benign)
-        sifted = sift(encoder, inputs, cohort, batches_of(encoder, pool.samples, size), len(pool), folder)
-        said = {**facts(inputs, sifted), "warnings": notes(inputs, sifted)}
+        filtered = filter_pool(encoder, inputs, cohort, batches_of(encoder, pool.samples, size), len(pool), folder)
+        said = {**facts(inputs, filtered), "warnings": notes(inputs, filtered)}
         names = [sample.id for sample in inputs.examples.samples]
-        return folder.write(Decision(sifted.found, sifted.cut, names, exact or {}), said)
+        return folder.write(Decision(filtered.found, filtered.cut, names, exact or {}), said)
 
 
 def lines(path):
@@ -217,16 +217,16 @@ def test_exact_influence_of_the_highest_is_held_against_what_is_kept():
     vectors = np.stack([np.linspace(1, 0, 6), np.linspace(0, 1, 6)], axis=1).astype(np.float32)
     examples = [Sample("bad", "", "bad"), Sample("worse", "", "worse")]
     probe = Probe(examples, np.array([[1, 0], [1, 0]], np.float32), [], vectors[:0], Rule("max"))
-    sifted = Sifted(probe, by_budget("3", 6), probe.score(pool, vectors))
-    rows = to_verify(sifted, 2)
+    filtered = Filtered(probe, by_budget("3", 6), probe.score(pool, vectors))
+    rows = to_verify(filtered, 2)
     assert rows[:2] == [0, 1]
     assert len(rows) == 4
     assert set(rows[2:]) <= {3, 4, 5}
     chosen = {row: pool[row] for row in rows}
     labels = np.array([[0.1 * row for row in rows], [-1.0] * 4])
-    found = exact_scores(sifted, chosen, Block(examples, list(chosen.values()), labels))
+    found = exact_scores(filtered, chosen, Block(examples, list(chosen.values()), labels))
     assert found == {row: pytest.approx(0.1 * row) for row in rows}
-    said = verified(sifted, found)
+    said = verified(filtered, found)
     assert (said.dropped, said.kept, said.higher) == (2, 2, 0.0)
     assert said.mean_dropped == pytest.approx(0.05)
-    assert exact_scores(sifted, chosen, Block([], list(chosen.values()), labels[:0])) == {}
+    assert exact_scores(filtered, chosen, Block([], list(chosen.values()), labels[:0])) == {}

@@ -12,7 +12,7 @@ from small import write_jsonl
 from influcoder.attribution import attribute, attribute_from
 from influcoder.core.errors import EncoderError, IntegrityError, SampleError
 from influcoder.encoder import Encoder
-from influcoder.encoder.kernel_solver import Lessons, solve
+from influcoder.encoder.kernel_solver import TrainingSamples, solve
 from influcoder.index import Embedder, Index, corpus_files, manifests
 from influcoder.index import vectors as vectors_module
 from influcoder.index.build import build, current, published_index
@@ -39,7 +39,7 @@ def encoder(samples, tiny_decoder):
     draw = np.random.default_rng(0).standard_normal((40, 12))
     draw /= np.linalg.norm(draw, axis=1, keepdims=True)
     rows = np.arange(40)
-    return Encoder.of(solve(Lessons(samples[:40], draw @ draw.T, rows, rows), tiny_decoder, 24, seed=0)[0])
+    return Encoder.of(solve(TrainingSamples(samples[:40], draw @ draw.T, rows, rows), tiny_decoder, 24, seed=0)[0])
 
 
 @pytest.fixture

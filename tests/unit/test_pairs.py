@@ -63,7 +63,7 @@ def test_a_table_of_any_kind_becomes_the_same_labels(tmp_path, corpus, samples, 
     assert all(split_of(entry.sample) == entry.split for entry in labels.entries)
     assert labels.identity.teacher.spec.origin == "somebody"
     assert not labels.exchangeable
-    assert labels.lessons().labels.shape == labels.block("train").labels.shape
+    assert labels.training_block().labels.shape == labels.block("train").labels.shape
 
 
 def test_spot_scores_keep_the_report_split_alone(tmp_path, corpus, samples):

@@ -19,7 +19,7 @@ from influcoder.attribution.steering.snapshot import decoder_now, untouched_rand
 from influcoder.attribution.steering.state import KEY, Steered
 from influcoder.core.errors import EncoderError, IntegrityError, SampleError, SettingsError
 from influcoder.encoder import Encoder
-from influcoder.encoder.kernel_solver import Lessons, solve
+from influcoder.encoder.kernel_solver import TrainingSamples, solve
 from influcoder.settings.teacher import TeacherSpec
 
 MAX_TOKENS = 48
@@ -314,7 +314,7 @@ def test_a_wrong_encoder_is_found_out_before_the_first_step(trainer_of, tiny_dec
     invented = rows @ rows.T
     np.fill_diagonal(invented, np.nan)
     roles = np.arange(len(queries)), np.arange(len(queries), len(learnt))
-    encoder = Encoder.of(solve(Lessons(learnt, invented, *roles), tiny_decoder, MAX_TOKENS, 0)[0])
+    encoder = Encoder.of(solve(TrainingSamples(learnt, invented, *roles), tiny_decoder, MAX_TOKENS, 0)[0])
     trainer = trainer_of(steps=2)
     callback = steer(trainer, pool, queries, encoder, steering(limits=Limits(when_untrusted="relabel")))
     with caplog.at_level(logging.WARNING):

@@ -10,7 +10,7 @@ from influcoder.attribution.steering import Limits, Steering, Weighting, effecti
 from influcoder.attribution.steering.trust import doubt, draw_spot
 from influcoder.core.errors import SampleError, SettingsError, ShapeError
 from influcoder.encoder import Encoder
-from influcoder.encoder.kernel_solver import Lessons, solve
+from influcoder.encoder.kernel_solver import TrainingSamples, solve
 from influcoder.samples.splits import split_of
 from influcoder.settings.teacher import TeacherSpec
 from influcoder.statistics.agreement import agreement
@@ -89,7 +89,9 @@ def test_pooled_estimates_are_the_means_of_those_of_pairs(tiny_decoder, samples)
     labels /= np.linalg.norm(labels, axis=1, keepdims=True)
     cosines = labels @ labels.T
     np.fill_diagonal(cosines, np.nan)
-    encoder = Encoder.of(solve(Lessons(chosen, cosines, np.arange(20), np.arange(20, 50)), tiny_decoder, 32, 0)[0])
+    encoder = Encoder.of(
+        solve(TrainingSamples(chosen, cosines, np.arange(20), np.arange(20, 50)), tiny_decoder, 32, 0)[0]
+    )
     pairs = encoder.scores(queries, pool)
     np.testing.assert_allclose(estimates(encoder, queries, pool), pairs.mean(0), atol=1e-5)
 

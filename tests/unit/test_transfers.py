@@ -73,7 +73,7 @@ def test_a_closed_form_on_a_device_fetches_vectors_alone(tiny_decoder, samples, 
     rows = np.random.default_rng(0).standard_normal((30, 8))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     everyone = np.arange(30)
-    lessons = kernel_solver.Lessons(samples[:30], rows @ rows.T, everyone, everyone)
+    lessons = kernel_solver.TrainingSamples(samples[:30], rows @ rows.T, everyone, everyone)
     encoder = Encoder.of(kernel_solver.solve(lessons, tiny_decoder, 48, 0)[0])
     assert encoder.model[0].table.device == DEVICE
     with Traffic() as found:

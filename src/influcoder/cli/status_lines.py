@@ -17,7 +17,7 @@ from monitoring.causes.record import load_cause
 from monitoring.checks.findings import Verdict
 from monitoring.checks.record import Check, checks
 from monitoring.loop.breaker import degraded, failures
-from monitoring.loop.retraining import Case
+from monitoring.loop.retraining import RetrainingSlot
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def last_check(store: ObjectStore) -> Line:
 def _unanswered(store: ObjectStore, last: Check) -> tuple[str, ...]:
     if last.verdict is not Verdict.DRIFT:
         return ()
-    record = Case(store, last.id).record
+    record = RetrainingSlot(store, last.id).record
     if record is None:
         return (f"check {last.id} found drift and is not answered. Run: influcoder sweep",)
     return () if record.promoted else (f"the retraining for check {last.id} is {record.phase}: {record.reason}",)

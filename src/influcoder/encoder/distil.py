@@ -19,7 +19,7 @@ from influcoder.settings.teacher import COSINES
 
 if TYPE_CHECKING:
     from influcoder.encoder.checkpoints import Checkpoints
-    from influcoder.encoder.kernel_solver import Lessons
+    from influcoder.encoder.kernel_solver import TrainingSamples
 
 
 def distil(
@@ -94,9 +94,9 @@ def _in_closed_form(
         )
     from influcoder.encoder.kernel_solver import solve
 
-    lessons = _lessons(labels, earlier)
+    samples = _training_samples(labels, earlier)
     max_tokens = labels.identity.teacher.spec.max_tokens
-    model, attempts = solve(lessons, decoder, max_tokens, settings.seed)
+    model, attempts = solve(samples, decoder, max_tokens, settings.seed)
     encoder = Encoder.of(model)
     for number, attempt in enumerate(attempts, 1):
         say(number, {"left_out.rho": attempt.left_out})
@@ -111,8 +111,8 @@ def _in_closed_form(
     return Distilled(encoder, start, how, selection, attempts=tuple(attempts))
 
 
-def _lessons(labels: LabelSet, earlier: Sequence[LabelSet]) -> "Lessons":
-    from influcoder.encoder.kernel_solver import Lessons
+def _training_samples(labels: LabelSet, earlier: Sequence[LabelSet]) -> "TrainingSamples":
+    from influcoder.encoder.kernel_solver import TrainingSamples
 
     samples: dict[str, Entry] = {}
     tables = []
@@ -133,7 +133,7 @@ def _lessons(labels: LabelSet, earlier: Sequence[LabelSet]) -> "Lessons":
     roles = np.array([entry.role for entry in samples.values()])
     # Even where each sample could be a query, the directions that some span generalise better than those of all.
     queries, candidates = (np.flatnonzero(roles == wanted) for wanted in ("query", "candidate"))
-    return Lessons([entry.sample for entry in samples.values()], gram, queries, candidates)
+    return TrainingSamples([entry.sample for entry in samples.values()], gram, queries, candidates)
 
 
 def _train(sets: Sequence[LabelSet]) -> int:

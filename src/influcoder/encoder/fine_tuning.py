@@ -104,7 +104,7 @@ def comparable(labels: LabelSet) -> Block:
 
     Labels that are no cosines (dot products, influence functions, imported scores) are scaled query by query.
     """
-    train = labels.lessons()
+    train = labels.training_block()
     if labels.identity.teacher.spec.method in COSINES:
         return train
     largest = np.abs(np.nan_to_num(train.labels)).max(axis=1, keepdims=True)

@@ -33,7 +33,7 @@ MOST_CENTRES = 6000
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingSamples:
     """What is learnt from.
 
     Args:
@@ -71,17 +71,19 @@ def coordinates(labels: Array, queries: Array) -> Array:
     return gram[:, queries] @ vectors[:, :kept] / np.sqrt(values[:kept])
 
 
-def solve(lessons: Lessons, decoder: Decoder, max_tokens: int, seed: int) -> tuple[LexicalKernel, list[Attempt]]:
+def solve(
+    training: TrainingSamples, decoder: Decoder, max_tokens: int, seed: int
+) -> tuple[LexicalKernel, list[Attempt]]:
     """The encoder that leaving one sample out prefers, and everything that was tried, the best first.
 
     Args:
-        lessons: samples and labels; of more than 6,000 samples so many are drawn.
+        training: samples and labels; of more than 6,000 samples so many are drawn.
         decoder: gives tokenizer and token embeddings.
         max_tokens: what the teacher saw of a sample.
         seed: of that draw.
     """
-    lessons = _drawn(lessons, seed)
-    pairs = [(sample.context, sample.target) for sample in lessons.samples]
+    training = _drawn(training, seed)
+    pairs = [(sample.context, sample.target) for sample in training.samples]
     table, tokenizer = _table(decoder), decoder.tokenizer.backend_tokenizer
     dense = dense_features(tokenizer, table, pairs, max_tokens)
     mean, scale = dense.mean(0), _scale(dense, table.shape[1])
@@ -89,9 +91,9 @@ def solve(lessons: Lessons, decoder: Decoder, max_tokens: int, seed: int) -> tup
     idf = inverse_frequencies(counts(pairs))
     grams = n_grams(pairs, idf)
     distances = (_squares(centres) + 2 * (1 - (grams @ grams.T).toarray())) / PARTS
-    targets = coordinates(lessons.labels, lessons.queries)
+    targets = coordinates(training.labels, training.queries)
     bias = targets.mean(0)
-    attempts = [_attempt(lessons, distances, targets, *choice) for choice in product(BANDWIDTHS, PENALTIES)]
+    attempts = [_attempt(training, distances, targets, *choice) for choice in product(BANDWIDTHS, PENALTIES)]
     attempts.sort(key=lambda attempt: -np.nan_to_num(attempt.left_out, nan=-1))
     best = attempts[0]
     kernel = np.exp(-best.bandwidth * distances)
@@ -108,13 +110,13 @@ def solve(lessons: Lessons, decoder: Decoder, max_tokens: int, seed: int) -> tup
     return LexicalKernel(tokenizer, arrays), attempts
 
 
-def _attempt(lessons: Lessons, distances: Array, targets: Array, bandwidth: float, penalty: float) -> Attempt:
+def _attempt(training: TrainingSamples, distances: Array, targets: Array, bandwidth: float, penalty: float) -> Attempt:
     kernel = np.exp(-bandwidth * distances)
     inverse = np.linalg.inv(kernel + penalty * np.eye(len(kernel)))
     # What a sample's coordinates are predicted to be without it (Rasmussen and Williams 2006, equation 5.12).
     left_out = targets - inverse @ (targets - targets.mean(0)) / np.diag(inverse)[:, None]
-    scores = left_out[lessons.queries] @ left_out[lessons.candidates].T
-    rho = per_query_spearman(scores, lessons.labels[np.ix_(lessons.queries, lessons.candidates)])
+    scores = left_out[training.queries] @ left_out[training.candidates].T
+    rho = per_query_spearman(scores, training.labels[np.ix_(training.queries, training.candidates)])
     return Attempt(bandwidth, penalty, float(np.nanmean(rho)) if np.isfinite(rho).any() else float("nan"))
 
 
@@ -149,11 +151,11 @@ def _floats(**arrays: Array) -> dict[str, Any]:
     return {name: torch.from_numpy(np.ascontiguousarray(values)).float() for name, values in arrays.items()}
 
 
-def _drawn(lessons: Lessons, seed: int) -> Lessons:
-    count = len(lessons.samples)
+def _drawn(training: TrainingSamples, seed: int) -> TrainingSamples:
+    count = len(training.samples)
     if count <= MOST_CENTRES:
-        return lessons
+        return training
     logger.warning("learning from %d of %d labelled samples, drawn at random", MOST_CENTRES, count)
     rows = np.sort(np.random.default_rng(seed).choice(count, MOST_CENTRES, replace=False))
-    roles = (np.flatnonzero(np.isin(rows, role)) for role in (lessons.queries, lessons.candidates))
-    return Lessons([lessons.samples[row] for row in rows], lessons.labels[np.ix_(rows, rows)], *roles)
+    roles = (np.flatnonzero(np.isin(rows, role)) for role in (training.queries, training.candidates))
+    return TrainingSamples([training.samples[row] for row in rows], training.labels[np.ix_(rows, rows)], *roles)

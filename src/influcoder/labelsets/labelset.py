@@ -114,7 +114,7 @@ class LabelSet:
         """Whether samples are labelled in both roles."""
         return self.scores is None or self.scores.both_ways
 
-    def lessons(self) -> Block:
+    def training_block(self) -> Block:
         """What an encoder is distilled from: all labelled pairs of the train split."""
         return self.square("train") if self.exchangeable else self.block("train")
 
@@ -190,7 +190,7 @@ def assemble(
         raise SampleError(
             f"no {lost[0].role} of the {lost[0].split} split has a gradient that can be compared; sample "
             f"{lost[0].sample.id!r} has {labelled.quarantined[lost[0].sample.hash]}.",
-            "Look at the sample; where all are like that, the decoder's weights or its dtype are at fault.",
+            "Observation at the sample; where all are like that, the decoder's weights or its dtype are at fault.",
         )
     identity = _identity(plan, teacher, entries)
     return LabelSet(identity, entries, labelled.table, decoder_uri, labelled.quarantined, reliability)

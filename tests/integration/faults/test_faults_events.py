@@ -12,7 +12,7 @@ from faults.conftest import with_champion
 from influcoder.core.provenance import now
 from monitoring.checks.findings import Verdict
 from monitoring.checks.record import load_check, save_check
-from monitoring.loop.retraining import LEASE, Case, Phase
+from monitoring.loop.retraining import LEASE, Phase, RetrainingSlot
 
 pytestmark = pytest.mark.long
 
@@ -46,7 +46,7 @@ def numbers(place):
 
 def answered_once(place, check_id, before):
     """One answer, one version more than before, and journal and alias that agree."""
-    record = Case(place.store, check_id).record
+    record = RetrainingSlot(place.store, check_id).record
     assert record is not None
     assert record.phase is Phase.ANSWERED, record
     assert seen.versions(place) == [*before, record.version]
@@ -77,7 +77,7 @@ def test_two_retrainings_at_once_and_an_event_that_comes_twice(forge, loop):
     doubled = forge.run("retrain", place, env=ENV, check_id=check_id)
     assert doubled.result is False
     assert [write for write in doubled.writes if LEASE not in write] == []
-    assert Case(place.store, check_id).record == record
+    assert RetrainingSlot(place.store, check_id).record == record
     assert answered_once(place, check_id, before).runs == 1
 
 
@@ -106,8 +106,8 @@ def test_events_that_are_lost_late_or_out_of_order(forge, loop):
     assert unknown.kind == "IntegrityError"
     for check_id in (old, late):
         assert forge.done("retrain", place, env=ENV, check_id=check_id) is False
-        assert Case(place.store, check_id).record.phase is Phase.REFUSED
-    assert f"check {newest}" in Case(place.store, old).record.reason
+        assert RetrainingSlot(place.store, check_id).record.phase is Phase.REFUSED
+    assert f"check {newest}" in RetrainingSlot(place.store, old).record.reason
     assert numbers(place) == before
     assert forge.done("sweep", place, env=ENV)[newest].startswith("answered")
     answered_once(place, newest, before)

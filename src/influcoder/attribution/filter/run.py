@@ -82,7 +82,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Sifted:
+class Filtered:
     """A pool with its line.
 
     Args:
@@ -124,14 +124,14 @@ def read_inputs(request: Request) -> Inputs:
     return Inputs(request, examples, benign.samples if benign else (), chosen, labels, digests, tuple(warnings))
 
 
-def sift(
+def filter_pool(
     encoder: Encoder,
     inputs: Inputs,
     cohort: Sequence[Sample],
     batches: Iterable[Batch],
     total: int,
     folder: FilterFolder,
-) -> Sifted:
+) -> Filtered:
     """Score a pool, batch by batch, and draw the line.
 
     Args:
@@ -161,7 +161,7 @@ def sift(
         for samples, vectors in batches:
             folder.add(samples, probe.score(samples, vectors))
             ticker.advance(len(samples))
-    return Sifted(probe, cut, folder.found)
+    return Filtered(probe, cut, folder.found)
 
 
 def _validated(encoder: Encoder, inputs: Inputs, probe: Probe) -> Cut:
@@ -170,9 +170,9 @@ def _validated(encoder: Encoder, inputs: Inputs, probe: Probe) -> Cut:
     return by_validation(scores, np.array(inputs.harmful, bool), inputs.request.aim)
 
 
-def notes(inputs: Inputs, sifted: Sifted) -> list[str]:
+def notes(inputs: Inputs, filtered: Filtered) -> list[str]:
     """What a reader of the lists must know beside what the encoder is worth."""
-    found, cut, aim = sifted.found, sifted.cut, inputs.request.aim
+    found, cut, aim = filtered.found, filtered.cut, inputs.request.aim
     dropped = cut.dropped(found)
     said = list(inputs.warnings)
     if not dropped.any() or dropped.all():
@@ -193,13 +193,13 @@ def notes(inputs: Inputs, sifted: Sifted) -> list[str]:
     return said
 
 
-def facts(inputs: Inputs, sifted: Sifted) -> dict[str, Any]:
+def facts(inputs: Inputs, filtered: Filtered) -> dict[str, Any]:
     """What the summary says of scores and threshold."""
-    validated = sifted.cut.validated
+    validated = filtered.cut.validated
     return {
-        "score": sifted.probe.rule.name,
-        "examples": [sample.id for sample in sifted.probe.examples],
-        "cohort": {"size": len(sifted.probe.cohort), "benign": len(inputs.benign)},
-        "copies": int(sifted.found.copies.sum()),
+        "score": filtered.probe.rule.name,
+        "examples": [sample.id for sample in filtered.probe.examples],
+        "cohort": {"size": len(filtered.probe.cohort), "benign": len(inputs.benign)},
+        "copies": int(filtered.found.copies.sum()),
         "validation": asdict(validated) if validated else None,
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from influcoder.attribution.filter.run import Sifted
+from influcoder.attribution.filter.run import Filtered
 from influcoder.labelsets import Block
 from influcoder.samples import Sample
 
@@ -29,21 +29,21 @@ class Verified:
     higher: float
 
 
-def to_verify(sifted: Sifted, k: int, seed: int = 0) -> list[int]:
+def to_verify(filtered: Filtered, k: int, seed: int = 0) -> list[int]:
     """Rows of the pool: the k highest that are dropped, and as many that are kept, at random; no copy of an example."""
-    found, order = sifted.found, sifted.found.order()
-    dropped = sifted.cut.dropped(found)
+    found, order = filtered.found, filtered.found.order()
+    dropped = filtered.cut.dropped(found)
     highest = order[(dropped & ~found.copies)[order]][:k]
     rest = np.flatnonzero(~dropped)
     drawn = np.random.default_rng(seed).choice(rest, min(k, len(rest)), replace=False)
     return [*highest.tolist(), *drawn.tolist()]
 
 
-def exact_scores(sifted: Sifted, chosen: Mapping[int, Sample], exact: Block) -> dict[int, float]:
+def exact_scores(filtered: Filtered, chosen: Mapping[int, Sample], exact: Block) -> dict[int, float]:
     """Exact influence of samples with the examples by their row, by the rule of the filter, against no cohort.
 
     Args:
-        sifted: the filter's choice.
+        filtered: the filter's choice.
         chosen: samples by their row.
         exact: exact influence of each on the examples, which are its queries.
     Returns:
@@ -51,14 +51,14 @@ def exact_scores(sifted: Sifted, chosen: Mapping[int, Sample], exact: Block) -> 
     """
     if not exact.queries or not exact.candidates:
         return {}
-    scores = sifted.probe.rule(exact.labels.T)
+    scores = filtered.probe.rule(exact.labels.T)
     known = dict(zip((sample.hash for sample in exact.candidates), scores.tolist(), strict=True))
     return {row: known[sample.hash] for row, sample in chosen.items() if sample.hash in known}
 
 
-def verified(sifted: Sifted, exact: Mapping[int, float]) -> Verified:
+def verified(filtered: Filtered, exact: Mapping[int, float]) -> Verified:
     """What exact scores by row say."""
-    dropped = sifted.cut.dropped(sifted.found)
+    dropped = filtered.cut.dropped(filtered.found)
     high, low = (np.array([s for row, s in exact.items() if dropped[row] == kind]) for kind in (True, False))
     higher = (high[:, None] > low[None]).mean() if len(high) and len(low) else float("nan")
     means = [float(values.mean()) if len(values) else float("nan") for values in (high, low)]

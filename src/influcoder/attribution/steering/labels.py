@@ -10,7 +10,7 @@ from influcoder.core.errors import EncoderError
 from influcoder.core.progress import progress
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.encoder import Encoder
-from influcoder.encoder.kernel_solver import Lessons, solve
+from influcoder.encoder.kernel_solver import TrainingSamples, solve
 from influcoder.influence.features.batching import Batching
 from influcoder.influence.features.cache import FeatureTable
 from influcoder.influence.features.labeller import computed
@@ -105,7 +105,7 @@ def solved(
         )
     cosines = influence(vectors, vectors)
     np.fill_diagonal(cosines, np.nan)
-    lessons = Lessons(samples, cosines, np.flatnonzero(is_query), np.flatnonzero(~is_query))
-    kernel, attempts = solve(lessons, decoder, spec.max_tokens, seed=0)
+    training = TrainingSamples(samples, cosines, np.flatnonzero(is_query), np.flatnonzero(~is_query))
+    kernel, attempts = solve(training, decoder, spec.max_tokens, seed=0)
     logger.info("left-out ρ %.3f of %d labelled samples", attempts[0].left_out, len(samples))
     return Encoder.of(kernel)

@@ -10,7 +10,7 @@ from influcoder.settings.loop import DriftSettings, RetrainingSettings
 from monitoring.checks.findings import Judgement, Verdict
 from monitoring.checks.record import Check
 from monitoring.loop.retraining import Phase, Retraining
-from monitoring.loop.retraining_policy import World, rule
+from monitoring.loop.retraining_policy import Situation, may_retrain
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = RetrainingSettings(cooldown_hours=5, per_week=4, attempts=3)
@@ -34,9 +34,9 @@ def record(name, phase, hours=0, **values):
     return Retraining(check_id=name, phase=phase, **{**defaults, **values})
 
 
-def ruled(check, known=None, hours=1, **world):
-    world = {"champion": "1", **world}
-    return rule(check, known, World(**world), DRIFT, LIMITS, START + timedelta(hours=hours))
+def ruled(check, known=None, hours=1, **situation):
+    situation = {"champion": "1", **situation}
+    return may_retrain(check, known, Situation(**situation), DRIFT, LIMITS, START + timedelta(hours=hours))
 
 
 def test_a_fresh_drift_of_the_champion_starts():
@@ -44,7 +44,7 @@ def test_a_fresh_drift_of_the_champion_starts():
 
 
 @pytest.mark.parametrize(
-    ("check", "world", "words"),
+    ("check", "situation", "words"),
     [
         (decision("a", 0, Verdict.WARN), {}, "verdict is warn"),
         (decision("a", 0, encoder="2"), {}, "the champion is 1"),
@@ -56,8 +56,8 @@ def test_a_fresh_drift_of_the_champion_starts():
         (decision("a", 0), {"checks": [decision("b", 1, Verdict.OK)]}, "says ok"),
     ],
 )
-def test_a_void_decision_is_refused_for_ever(check, world, words):
-    found = ruled(check, **world)
+def test_a_void_decision_is_refused_for_ever(check, situation, words):
+    found = ruled(check, **situation)
     assert found.phase is Phase.REFUSED
     assert re.search(words, found.reason), found.reason
 
@@ -140,8 +140,8 @@ class Loop:
         check = self.checks[number]
         known = self.records.get(check.id)
         others = [found for name, found in self.records.items() if name != check.id]
-        world = {"champion": str(self.champion), "moved": self.moved, "checks": self.checks, "others": others}
-        found = ruled(check, known, self.hours, **world)
+        situation = {"champion": str(self.champion), "moved": self.moved, "checks": self.checks, "others": others}
+        found = ruled(check, known, self.hours, **situation)
         if not found.goes:
             self.records[check.id] = known or record(check.id, found.phase, self.hours, runs=0, started="")
             if known and not known.phase.is_final:
