@@ -16,7 +16,8 @@ from influcoder.core.progress import progress
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.decoder.load import load_decoder
 from influcoder.influence.features.batching import Batching, in_batches
-from influcoder.influence.features.gradients import extract_many, padded
+from influcoder.influence.features.gradients import extract_many
+from influcoder.influence.features.passes import padded
 from influcoder.influence.features.tokens import Tokens, tokenize
 from influcoder.influence.reliability import second_opinion
 from influcoder.influence.teacher import Teacher

@@ -22,7 +22,7 @@ from influcoder.attribution.filter.scoring import COHORT, RULES, Rule
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.decoder.load import load_decoder
 from influcoder.influence.features.decoder_tuning import fine_tune
-from influcoder.influence.features.gradients import padded, sample_losses
+from influcoder.influence.features.passes import padded, sample_losses
 from influcoder.influence.features.tokens import tokenize
 from influcoder.samples import Sample
 

@@ -15,7 +15,7 @@ import torch
 from bench.lds.setting import Setting, bench_folder, key, write
 from influcoder.core.progress import progress
 from influcoder.decoder.checkpoint import Decoder
-from influcoder.influence.features.gradients import padded, sample_losses
+from influcoder.influence.features.passes import padded, sample_losses
 from influcoder.influence.features.tokens import Tokens
 
 

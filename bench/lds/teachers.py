@@ -13,9 +13,10 @@ import torch
 from bench.lds.setting import Setting
 from influcoder.influence.features.batching import Batching, in_batches
 from influcoder.influence.features.cache import FeatureTable
-from influcoder.influence.features.gradients import State, extract_features, padded, sample_losses
+from influcoder.influence.features.gradients import State, extract_features
 from influcoder.influence.features.labeller import usable_rows
 from influcoder.influence.features.moments import measure_whitening
+from influcoder.influence.features.passes import padded, sample_losses
 from influcoder.influence.teachers.ekfac import ekfac_influence
 from influcoder.influence.teachers.scores import exact_influence
 from influcoder.influence.teachers.warm_up import warm_up

@@ -17,7 +17,7 @@ from bench.selection.setting import Plan, Setting
 from influcoder.attribution import steering
 from influcoder.core.progress import progress
 from influcoder.decoder.checkpoint import Decoder, block_names, linear_names
-from influcoder.influence.features.gradients import sample_losses
+from influcoder.influence.features.passes import sample_losses
 from influcoder.samples import Sample
 
 Rows = list[dict[str, torch.Tensor]]

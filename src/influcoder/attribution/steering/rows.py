@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from influcoder.core.errors import SampleError
-from influcoder.influence.features.gradients import padded
+from influcoder.influence.features.passes import padded
 from influcoder.influence.features.tokens import Tokens, tokenize
 from influcoder.samples import Sample
 

@@ -8,7 +8,7 @@ import torch
 
 from influcoder.core.progress import progress
 from influcoder.decoder.checkpoint import Decoder
-from influcoder.influence.features.gradients import padded, sample_losses
+from influcoder.influence.features.passes import padded, sample_losses
 from influcoder.influence.features.tokens import tokenize
 from influcoder.samples import Sample
 

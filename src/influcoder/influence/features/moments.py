@@ -16,7 +16,7 @@ import torch
 from influcoder.core.progress import progress
 from influcoder.decoder.checkpoint import Decoder, linear_names
 from influcoder.influence.features.batching import Batching, in_batches
-from influcoder.influence.features.gradients import backward, padded
+from influcoder.influence.features.passes import backward, padded
 from influcoder.influence.features.projection import module_generator
 from influcoder.influence.features.tokens import tokenize
 from influcoder.influence.features.whitening import SIDES, Sides, Whitening

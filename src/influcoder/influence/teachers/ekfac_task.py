@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from kronfluence.task import Task
 
-from influcoder.influence.features.gradients import padded, sample_losses
+from influcoder.influence.features.passes import padded, sample_losses
 from influcoder.influence.features.projection import module_generator
 from influcoder.influence.features.tokens import Tokens
 

@@ -10,7 +10,8 @@ from influcoder.core.errors import MissingPackageError
 from influcoder.core.progress import progress
 from influcoder.decoder.checkpoint import Decoder, linear_names
 from influcoder.influence.features.adam import AdamState, Moments
-from influcoder.influence.features.gradients import lora_a, padded, sample_losses
+from influcoder.influence.features.gradients import lora_a
+from influcoder.influence.features.passes import padded, sample_losses
 from influcoder.influence.features.tokens import tokenize
 from influcoder.samples import Sample
 from influcoder.settings.teacher import TeacherSpec
