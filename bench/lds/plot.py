@@ -8,13 +8,15 @@ import numpy as np
 
 from influcoder.statistics.bootstrap import Interval
 
-_TEACHER = "#2f6db5"
+_TEACHER, _STUDENT = "#2f6db5", "#d9822b"
 COLOURS = {
     "gradient": _TEACHER,
+    "whitened": _TEACHER,
     "EK-FAC": _TEACHER,
     "LESS": _TEACHER,
     "damped Fisher": _TEACHER,
-    "encoder": "#d9822b",
+    "encoder": _STUDENT,
+    "closed form": _STUDENT,
 }
 OTHER = "#9aa3ad"
 
