@@ -14,6 +14,8 @@ SESSION = """
 import os, signal, subprocess, sys, time
 sys.path.insert(0, sys.argv[1])
 from leash import VARIABLE, leash
+# What runs in the background of a shell ignores an interrupt, and hands that down.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 with leash():
     subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600"], start_new_session=True)
