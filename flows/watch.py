@@ -17,7 +17,7 @@ from monitoring.loop.decoder_versions import DecoderAt, decoder_at, is_answered,
 
 @flow(name="watch", log_prints=True)
 def watch(decoder: str | None = None) -> str | None:
-    """Observation at the decoder in use, and check the champion at once where its content is new to it; the check's id.
+    """Look at the decoder in use, and check the champion at once where its content is new to it; the check's id.
 
     Args:
         decoder: where it is, see `load_decoder`; from the settings unless given.

@@ -91,7 +91,7 @@ def drifted(number=1, kind=AlertKind.DRIFT):
         what="It no longer ranks like exact influence.",
         figures=(Figure(name="agreement", value=0.412, lo=0.371, hi=0.455),),
         doing="It retrains.",
-        todo=("Observation: `influcoder status`",),
+        todo=("Look: `influcoder status`",),
         links={"Evidently report": "http://127.0.0.1:8000/report?a=1&b=2"},
         created=datetime.now(UTC).replace(microsecond=0).isoformat(),
     )

@@ -1,4 +1,4 @@
-"""A broken schedule: there is a champion, and no check came in time."""
+"""What nobody did in time: a check of the champion, and an answer about a version that waits for a person."""
 
 from datetime import datetime, timedelta
 
@@ -49,13 +49,10 @@ def overdue(settings: AlertSettings, store: ObjectStore, model: str, now: dateti
         todo=(
             "See what is wrong: `influcoder status`",
             "Check now: `influcoder check`",
-            "Observation for failed runs of `check`, and for a worker that runs, in Prefect",
+            "Look for failed runs of `check`, and for a worker that runs, in Prefect",
         ),
         created=now.replace(microsecond=0).isoformat(),
     )
-
-
-DAY = timedelta(days=1)
 
 
 def unanswered(store: ObjectStore, model: str, now: datetime) -> list[Alert]:

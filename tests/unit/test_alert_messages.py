@@ -89,7 +89,7 @@ def test_every_part_of_an_alert_is_in_every_format():
     alert = raised(
         sure="Quite, [-0.100, 0.200].",
         figures=(Figure(name="agreement", value=0.41234, lo=0.371, hi=0.455),),
-        todo=("Observation: `influcoder status`",),
+        todo=("Look: `influcoder status`",),
         links={"Report": "http://x/?a=1&b=2"},
     )
     shown = render(Message((alert,)))

@@ -72,7 +72,7 @@ def show(
 
 @app.command()
 def deliver() -> None:
-    """Observation whether a check is overdue or an approval waits, and deliver; it needs neither Prefect nor a worker.
+    """Look whether a check is overdue or an approval waits, and deliver; it needs neither Prefect nor a worker.
 
     Example, for the crontab of a machine that watches the worker: `*/15 * * * * influcoder alerts deliver`
     """

@@ -129,7 +129,7 @@ def journal(
 def watch(
     decoder: Annotated[str | None, typer.Option(help="the decoder to look at; from the settings unless given")] = None,
 ) -> None:
-    """Observation whether the decoder in use is another one, and check the champion under it at once.
+    """Look whether the decoder in use is another one, and check the champion under it at once.
 
     Example: `influcoder watch --decoder s3://models/checkpoint-2000`
     """

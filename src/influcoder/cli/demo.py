@@ -64,7 +64,7 @@ class Demo:
             schedules(self._stack, "resume")
             for name, url in summary["urls"].items():
                 self._console.print(f"  {name:10} {url}")
-            self._console.print("The servers stay. Observation around with: influcoder --stack demo status")
+            self._console.print("The servers stay. Look around with: influcoder --stack demo status")
             self._console.print("Stop them with:                     influcoder --stack demo down")
         else:
             self._stack.stop()

@@ -190,7 +190,7 @@ def assemble(
         raise SampleError(
             f"no {lost[0].role} of the {lost[0].split} split has a gradient that can be compared; sample "
             f"{lost[0].sample.id!r} has {labelled.quarantined[lost[0].sample.hash]}.",
-            "Observation at the sample; where all are like that, the decoder's weights or its dtype are at fault.",
+            "Look at the sample; where all are like that, the decoder's weights or its dtype are at fault.",
         )
     identity = _identity(plan, teacher, entries)
     return LabelSet(identity, entries, labelled.table, decoder_uri, labelled.quarantined, reliability)
