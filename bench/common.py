@@ -13,7 +13,7 @@ from influcoder.core.progress import progress
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.decoder.load import load_decoder
 from influcoder.influence.features.batching import Batching, in_batches
-from influcoder.influence.features.gradients import extract_many
+from influcoder.influence.features.gradients import extract_views
 from influcoder.influence.features.tokens import Tokens, tokenize
 from influcoder.influence.teachers.scores import influence
 from influcoder.labelsets import plan_spot
@@ -44,7 +44,9 @@ class Bench:
         found = [np.zeros((len(tokens), spec.projection_dim), spec.storage) for spec in specs]
 
         def work(own: Decoder, batch: list[int]) -> None:
-            for rows, features in zip(found, extract_many(own, specs, [tokens[i] for i in batch]), strict=True):
+            for rows, features in zip(
+                found, extract_views(own, [(spec, None) for spec in specs], [tokens[i] for i in batch]), strict=True
+            ):
                 rows[batch] = features.vectors
 
         with progress("features", len(tokens)) as ticker:

@@ -16,7 +16,7 @@ from influcoder.core.progress import progress
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.decoder.load import load_decoder
 from influcoder.influence.features.batching import Batching, in_batches
-from influcoder.influence.features.gradients import extract_many
+from influcoder.influence.features.gradients import extract_views
 from influcoder.influence.features.passes import padded
 from influcoder.influence.features.tokens import Tokens, tokenize
 from influcoder.influence.reliability import second_opinion
@@ -180,7 +180,7 @@ def _label(samples: Sequence[Sample], decoder: Decoder, spec: TeacherSpec) -> di
 
     def work(own: Decoder, batch: list[int]) -> dict[str, np.ndarray]:
         chosen = [tokens[row] for row in batch]
-        features = extract_many(own, [spec, second_opinion(spec)], chosen)
+        features = extract_views(own, [(spec, None), (second_opinion(spec), None)], chosen)
         losses, states = forward_statistics(own, chosen)
         vectors = [item.vectors.astype(np.float16) for item in features]
         return {"own": vectors[0], "other": vectors[1], "losses": losses, "states": states}

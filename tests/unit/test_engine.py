@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from influcoder.decoder.checkpoint import Decoder
 from influcoder.influence.features.batching import Batching
 from influcoder.influence.features.cache import FeatureTable
-from influcoder.influence.features.gradients import extract_features, extract_many
+from influcoder.influence.features.gradients import extract_features, extract_views
 from influcoder.influence.features.labeller import computed, usable_rows
 from influcoder.influence.features.tokens import Tokens, tokenize
 from influcoder.influence.teacher import Teacher
@@ -120,7 +120,7 @@ def test_features_leave_the_device_once_for_each_specification_of_a_batch(tiny_d
 
     specs = [SPEC, SPEC.model_copy(update={"adapter_seed": 3}), WHOLE]
     monkeypatch.setattr(torch.Tensor, "cpu", counted)
-    found = extract_many(tiny_decoder, specs, batch)
+    found = extract_views(tiny_decoder, [(spec, None) for spec in specs], batch)
     # Each with the losses in its last column.
     assert moved == [(len(batch), features.vectors.shape[1] + 1) for features in found]
 
@@ -130,7 +130,7 @@ def test_nothing_is_asked_of_the_device_before_the_features_are_there(tiny_decod
     away = copy.deepcopy(tiny_decoder.model).to("meta")
     away.set_attn_implementation("eager")
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: torch.zeros(tensor.shape))
-    found = extract_many(Decoder("meta", away, tiny_decoder.tokenizer), [SPEC, WHOLE], batch)
+    found = extract_views(Decoder("meta", away, tiny_decoder.tokenizer), [(SPEC, None), (WHOLE, None)], batch)
     assert [features.vectors.shape[0] for features in found] == [len(batch), len(batch)]
 
 

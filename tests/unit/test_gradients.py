@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from influcoder.decoder.checkpoint import Decoder, block_names, linear_names
-from influcoder.influence.features.gradients import extract_features, extract_many, lora_a
+from influcoder.influence.features.gradients import extract_features, extract_views, lora_a
 from influcoder.influence.features.projection import CountSketch
 from influcoder.influence.features.tokens import tokenize
 from influcoder.settings.teacher import TeacherSpec
@@ -152,7 +152,7 @@ def test_all_layers_asked_for_by_number_are_all_within_the_blocks(tiny_decoder, 
 
 def test_many_teachers_in_one_pass_are_each_as_if_alone(decoder, batch):
     specs = [SKETCHED, SKETCHED.model_copy(update={"adapter_seed": 9, "rank": 5}), WHOLE]
-    for spec, found in zip(specs, extract_many(decoder, specs, batch), strict=True):
+    for spec, found in zip(specs, extract_views(decoder, [(spec, None) for spec in specs], batch), strict=True):
         alone = extract_features(decoder, spec, batch)
         np.testing.assert_array_equal(found.vectors, alone.vectors)
         np.testing.assert_array_equal(found.losses, alone.losses)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from influcoder.core.errors import IntegrityError
+from influcoder.core.errors import IntegrityError, SettingsError
 from influcoder.decoder.checkpoint import Decoder, linear_names
 from influcoder.influence.features.batching import Batching
 from influcoder.influence.features.gradients import extract_features
@@ -123,6 +123,12 @@ def test_a_layer_that_no_reference_sample_reached_is_left_out(tiny_decoder, samp
     fewer = replace(whitening, layers={key: value for key, value in whitening.layers.items() if key != name})
     items = tokens_of(tiny_decoder, samples[:2])
     assert extract_features(tiny_decoder, ALL, items, fewer).vectors.shape == (2, ALL.projection_dim)
+
+
+@pytest.mark.parametrize("dimensions", [0, 3])
+def test_fewer_dimensions_than_layers_are_refused(tiny_decoder, samples, dimensions):
+    with pytest.raises(SettingsError, match=f"does not fit into {dimensions} dimensions"):
+        measure_whitening(tiny_decoder, ALL.model_copy(update={"projection_dim": dimensions}), samples[:4], Batching())
 
 
 def test_older_teachers_keep_their_ids():

@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +14,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from influcoder.core.errors import DecoderError
 from influcoder.core.files import seen
 from influcoder.core.loading import DATA_ONLY
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ that grows would else give another teacher, and every label would be paid for ag
 """
 
 import logging
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -80,6 +81,12 @@ def whitening_of(settings: Settings, decoder: Decoder, spec: TeacherSpec, store:
         samples = _reference(settings, spec)
         logger.info("second moments of %d samples, once for this decoder", len(samples))
         record = _keep(store, folder, samples, measure_whitening(decoder, spec, samples, _batching(settings)))
+    return _fetched(store, folder, record)
+
+
+# A check labels batch by batch, and would fetch megabytes for each.
+@lru_cache(maxsize=2)
+def _fetched(store: ObjectStore, folder: str, record: WhiteningRecord) -> Whitening:
     key = f"{folder}/{record.tensors}.safetensors"
     data = store.get(key)
     if sha256(data) != record.tensors:

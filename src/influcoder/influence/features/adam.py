@@ -14,6 +14,7 @@ from safetensors.torch import save
 from influcoder.core.errors import OptimizerStateError
 from influcoder.core.files import write_whole
 from influcoder.decoder.checkpoint import Decoder, linear_names
+from influcoder.influence.features.placed import Placed, Tensors
 from influcoder.settings.teacher import TeacherSpec
 
 Tensor = torch.Tensor
@@ -37,7 +38,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class AdamState:
+class AdamState(Placed):
     """State of Adam over the B matrices of a LoRA adapter.
 
     Args:
@@ -76,22 +77,14 @@ class AdamState:
         """The A matrix that the moments belong to."""
         return self._on(name, device)[0]
 
-    def _on(self, name: str, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    def _on(self, name: str, device: torch.device) -> Tensors:
         """A layer's A matrix and its moments, these as rows."""
-        if (name, device) not in self._placed:
-            layer = self.layers[name]
-            a, first, second = (getattr(layer, part).to(device, torch.float32) for part in _PARTS)
-            self._placed[name, device] = (a, first.flatten(), second.flatten())
-        return self._placed[name, device]
 
-    @cached_property
-    def _placed(self) -> dict[tuple[str, torch.device], tuple[Tensor, Tensor, Tensor]]:
-        """Kept, since a GPU would be sent the whole state again with every batch, and wait at every layer."""
-        return {}
+        def send() -> Tensors:
+            a, first, second = (getattr(self.layers[name], part).to(device, torch.float32) for part in _PARTS)
+            return a, first.flatten(), second.flatten()
 
-    def __getstate__(self) -> dict[str, object]:
-        # Whoever is sent the state may not have the device.
-        return {name: value for name, value in self.__dict__.items() if name != "_placed"}
+        return self.placed(name, device, send)
 
     @cached_property
     def digest(self) -> str:

@@ -61,13 +61,6 @@ def extract_features(
     return extract_views(decoder, [(spec, state)], batch)[0]
 
 
-def extract_many(
-    decoder: Decoder, specs: Sequence[TeacherSpec], batch: Sequence[Tokens], state: State | None = None
-) -> list[Features]:
-    """`extract_views` where all specifications share a state."""
-    return extract_views(decoder, [(spec, state) for spec in specs], batch)
-
-
 def extract_views(
     decoder: Decoder, views: Sequence[tuple[TeacherSpec, State | None]], batch: Sequence[Tokens]
 ) -> list[Features]:
@@ -155,12 +148,11 @@ class _FeatureRows:
     def _take(self, name: str, low: Tensor, delta: Tensor) -> None:
         delta = delta.float().view(self._samples, -1, delta.shape[-1])
         if isinstance(self._state, Whitening):
-            delta = delta @ self._state.outputs(name, delta.device).T
-        gradient = torch.bmm(delta.transpose(1, 2), low).flatten(1)
-        if isinstance(self._state, Whitening):
-            # Shared layers are run more than once.
-            self._sketches[0][:, self._state.places[name]] += gradient
+            seen = delta @ self._state.outputs(name, delta.device).T
+            # Added, since shared layers are run more than once.
+            self._sketches[0][:, self._state.places[name]] += torch.bmm(seen.transpose(1, 2), low).flatten(1)
             return
+        gradient = torch.bmm(delta.transpose(1, 2), low).flatten(1)
         self._add(0, name, gradient)
         if self._state is not None:
             self._add(1, name, self._state.direction(name, gradient))

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from influcoder.core.errors import SettingsError
 from influcoder.core.progress import progress
 from influcoder.decoder.checkpoint import Decoder, linear_names
 from influcoder.influence.features.batching import Batching, in_batches
@@ -41,8 +42,15 @@ def measure_whitening(
         samples: a fixed draw, which its second moments are of.
         batching: how much is worked on at once.
         seed: of the sketches.
+    Raises:
+        SettingsError: the teacher has fewer dimensions than the decoder has layers.
     """
     names = list(linear_names(decoder.model, spec.last_layers))
+    if spec.projection_dim < len(names):
+        raise SettingsError(
+            f"a whitened feature of {len(names)} layers does not fit into {spec.projection_dim} dimensions.",
+            "Raise teacher.projection_dim; 32768 is its default.",
+        )
     tokens = [tokenize(decoder.tokenizer, sample, spec.max_tokens) for sample in samples]
     rank = ranks(spec, len(names))
     total = Moments(rank, seed)

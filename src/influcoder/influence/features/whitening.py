@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from influcoder.core.errors import IntegrityError
+from influcoder.influence.features.placed import Placed, Tensors
 
 Tensor = torch.Tensor
 SIDES = ("inputs", "outputs")
@@ -34,7 +35,7 @@ class Sides:
 
 
 @dataclass(frozen=True)
-class Whitening:
+class Whitening(Placed):
     """The sides of every layer of one decoder.
 
     Args:
@@ -73,19 +74,9 @@ class Whitening:
         }
         return bytes(save(tensors, metadata={"reference": self.reference}))
 
-    def _on(self, name: str, device: torch.device) -> tuple[Tensor, Tensor]:
-        if (name, device) not in self._placed:
-            sides = self.layers[name]
-            self._placed[name, device] = (sides.inputs.to(device), sides.outputs.to(device))
-        return self._placed[name, device]
-
-    @cached_property
-    def _placed(self) -> dict[tuple[str, torch.device], tuple[Tensor, Tensor]]:
-        return {}
-
-    def __getstate__(self) -> dict[str, object]:
-        # Whoever is sent it may not have the device.
-        return {name: value for name, value in self.__dict__.items() if name != "_placed"}
+    def _on(self, name: str, device: torch.device) -> Tensors:
+        sides = self.layers[name]
+        return self.placed(name, device, lambda: (sides.inputs.to(device), sides.outputs.to(device)))
 
 
 def read_whitening(data: bytes, reference: str) -> Whitening:
